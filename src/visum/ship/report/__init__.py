@@ -1,0 +1,84 @@
+"""The report: one self-contained page about a run, made to be shown to a stranger.
+
+``write`` reads the run folder and nothing else; ``words`` turns numbers into text, ``advice`` into sentences that say what
+they mean and what to do next, ``charts`` into inline SVG, ``pictures`` into thumbnails that are embedded once each, and
+``sections`` lays out what ``page.html`` and ``style.css`` show. The page has no script and fetches nothing: it reads the
+same from a mail attachment, on a phone and on paper. Class names, ids and messages are strangers' text; they reach the
+page only through ``words.clean`` and Jinja's autoescape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from visum.errors import CorruptFile, UsageError
+from visum.ship.report import sections, words
+from visum.storage import write_atomic
+
+__all__ = ["write"]
+
+
+def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
+    """Write ``RUN/report.html`` from ``run.json``, ``metrics.json`` and ``findings.json`` (may be missing: no audit).
+
+    Args:
+        run: the run folder.
+        thumbnail: JPEG bytes of the image with that id, 96 to 160 px on its longer side, or None where there is none.
+            It is asked once for each image that the page shows, about 150 at most.
+
+    Returns:
+        The path of the page: UTF-8, under 3 MB, the same bytes for the same folder.
+
+    Raises:
+        UsageError: the folder has no finished run.
+        CorruptFile: one of the files is not what a run writes.
+        StorageError: the page cannot be written; an older page is left as it was.
+    """
+    run = Path(run)
+    evidence = {name: _read(run, name) for name in ("run", "metrics", "findings")}
+    for name, kind in (("run", dict), ("metrics", dict), ("findings", (list, type(None)))):
+        if not isinstance(evidence[name], kind):
+            raise CorruptFile(f"{run / name}.json does not hold what a run writes", next="visum train again")
+    try:
+        page = _render(sections.view(evidence["run"], evidence["metrics"], evidence["findings"], thumbnail))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptFile(f"a file of {run} lacks a field or has one of another kind: {error!r}") from error
+    target = run / "report.html"
+    write_atomic(target, page)
+    return target
+
+
+def _read(run: Path, name: str) -> Any:
+    path = run / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if name == "findings":
+            return None
+        raise UsageError(
+            f"{path} does not exist", allowed="the folder of a finished run", next="visum train DATA --out RUN"
+        ) from error
+    except ValueError as error:
+        raise CorruptFile(f"{path} is not JSON: {error}", next="visum train again") from error
+
+
+def _render(view: dict[str, Any]) -> str:
+    from jinja2 import DictLoader, Environment, StrictUndefined
+    from markupsafe import Markup
+
+    files = resources.files(__name__)
+    environment = Environment(
+        loader=DictLoader({name: files.joinpath(name).read_text(encoding="utf-8") for name in ("page.html",)}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=words.shown,
+    )
+    environment.filters.update(words.FILTERS)
+    style = Markup(files.joinpath("style.css").read_text(encoding="utf-8"))
+    return environment.get_template("page.html").render(style=style, **view)
