@@ -37,8 +37,9 @@ def _range(score: Json | None) -> str:
     return f" ({text})" if text else ""
 
 
-def calibration(block: Json) -> tuple[str, str]:
-    """How far confidence can be taken at its word: a few words, and a sentence with the fullest bin of the diagram."""
+def calibration(task: str, block: Json) -> tuple[str, str, str]:
+    """How far confidence can be taken at its word: a few words; a sentence with the fullest bin of the diagram; and one
+    with the bin that is furthest off beyond chance (or that there is none)."""
     ece = words.value(block["metrics"].get("ece"))
     full = [b for b in block.get("reliability") or [] if b.get("n") and b.get("accuracy") is not None]
     total = sum(b["n"] for b in full)
@@ -52,19 +53,20 @@ def calibration(block: Json) -> tuple[str, str]:
     else:
         verdict = "off" if abs(lean) < 0.03 else "much too sure" if lean > 0 else "much too modest"
     if not full:
-        return verdict, "There are no answers to compare confidence with."
+        return verdict, "There are no answers to compare confidence with.", ""
+    is_right = "the class is there" if task == "multilabel" else "it is right"
     most = max(full, key=lambda b: b["n"])
-    told = f"When it says about {percent(most['confidence'], 0)}, it is right {percent(most['accuracy'], 0)} of the time"
-    sentence = f"{told} ({plural(most['n'], 'answer')}, the most common case)."
+    told = f"When it says about {percent(most['confidence'], 0)}, {is_right} {percent(most['accuracy'], 0)} of the time."
+    more = ""
     outside = [b for b in full if b is not most and _misses(b)]
     if outside:
         worst = max(outside, key=lambda b: b["n"] * abs(b["confidence"] - b["accuracy"]))
         way = "too sure" if worst["confidence"] > worst["accuracy"] else "too modest"
         said, right = percent(worst["confidence"], 0), percent(worst["accuracy"], 0)
-        sentence += f" Around {said} it is {way}: right {right} of the time ({plural(worst['n'], 'answer')})."
+        more = f"Around {said} it is {way}: {is_right} {right} of the time ({plural(worst['n'], 'answer')})."
     elif len(full) > 1 and not _misses(most):
-        sentence += " At every level of confidence, the difference is within what chance explains."
-    return verdict, sentence
+        more = "At every level of confidence, the difference is within what chance explains."
+    return verdict, told, more
 
 
 def _misses(b: Json) -> bool:
@@ -72,25 +74,48 @@ def _misses(b: Json) -> bool:
     return low is not None and high is not None and not low <= b["confidence"] <= high
 
 
+def lede(run: Json, metrics: Json, told: str) -> str:
+    """Below the headline: what it learned from and how long that took, its confidence, and the best other model."""
+    parts = []
+    if learned := ((run.get("data") or {}).get("splits") or {}).get("train"):
+        took = f" in {words.duration(run['seconds'])}" if run.get("seconds") else ""
+        classes = plural(len(metrics["classes"]), "class", "classes")
+        parts.append(f"It learned from {plural(learned, 'image')} of {classes}{took}.")
+    parts.append(told)
+    rungs = metrics.get("ladder") or []
+    metric = words.main_metric(metrics["task"], rungs[-1]["metrics"] if rungs else {})
+    mine, others = _scored(rungs, metric)
+    if mine is not None and others:
+        best = max(others, key=lambda pair: pair[0])
+        gap = 100 * (mine[0] - best[0])
+        of = "The only other model tried" if len(others) == 1 else f"The best of {len(others)} other models tried"
+        parts.append(f"{of}, {words.short(best[1]['name'])}, is {abs(gap):.1f} points {'below' if gap >= 0 else 'above'} it.")
+    return " ".join([*parts, f"Ranges are 95{words.THIN}% intervals."])
+
+
+def _scored(rungs: Sequence[Json], metric: str) -> tuple[tuple[float, Json] | None, list[tuple[float, Json]]]:
+    """The chosen rung and the others, each with its value of the metric; rungs without one are left out."""
+    scored = [(v, rung) for rung in rungs if (v := words.value(rung["metrics"].get(metric))) is not None]
+    return next((pair for pair in scored if pair[1]["chosen"]), None), [pair for pair in scored if not pair[1]["chosen"]]
+
+
 def ladder(rungs: Sequence[Json], metric: str) -> str:
     """What the chosen model gains over the simplest rung and over the best of the others."""
-    scored = [(words.value(rung["metrics"].get(metric)), rung) for rung in rungs]
-    others = [(v, rung) for v, rung in scored if v is not None and not rung["chosen"]]
-    mine = next(((v, rung) for v, rung in scored if v is not None and rung["chosen"]), None)
+    mine, others = _scored(rungs, metric)
     if mine is None or not others:
         return "There is nothing to compare the model with: no second rung was measured."
     value, chosen = mine
     floor, best = min(others, key=lambda pair: pair[0]), max(others, key=lambda pair: pair[0])
-    text = f"{chosen['name']} is right in {percent(value)}" if metric == "accuracy" else f"{chosen['name']}: {percent(value)}"
+    text = f"{words.short(chosen['name'])} reaches {percent(value)}"
     if floor[1] is not best[1]:
-        text += f", against {percent(floor[0])} for {floor[1]['name']}, the floor that anything must beat"
+        text += f"; the lowest rung, {words.short(floor[1]['name'])}, {percent(floor[0])}"
     gain = value - best[0]
-    text += f". The best of the others, {best[1]['name']}, reaches {percent(best[0])}: "
+    text += f". The best of the others, {words.short(best[1]['name'])}, reaches {percent(best[0])}: "
     if gain <= 0:
-        return text + "no better model was found than the simpler one, by this measure."
+        return text + "by this measure the chosen model gains nothing over it."
     text += f"{100 * gain:.1f} points less"
-    if best[0] < 1:
-        text += f", so the chosen model avoids {percent(gain / (1 - best[0]), 0)} of its mistakes"
+    if metric == "accuracy":
+        text += f", so that the chosen model avoids {percent(gain / (1 - best[0]), 0)} of its mistakes"
     low, high = chosen["metrics"][metric].get("low"), best[1]["metrics"][metric].get("high")
     within = low is not None and high is not None and low <= high
     return text + (". Their intervals overlap: on so few images this gain is not certain." if within else ".")

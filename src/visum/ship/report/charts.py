@@ -33,15 +33,15 @@ def tag(name: str, *inside: str, **attributes: Any) -> Markup:
 
 def bar(value: float | None, low: float | None, high: float | None, *, chosen: bool, tip: str) -> Markup:
     """A bar from 0 to ``value`` (share, 0 … 1) with a whisker over its interval; an empty track where it is None."""
-    marks = [tag("title", tip), tag("rect", class_="track", x=0, y=3, width=100, height=8)]
+    marks = [tag("title", tip), tag("rect", class_="track", x=0, y=4, width=100, height=7)]
     if value is not None:
         width = 100.0 * min(max(value, 0.0), 1.0)
-        marks.append(tag("rect", class_="mark" if chosen else "mark other", x=0, y=3, width=width, height=8))
+        marks.append(tag("rect", class_="mark" if chosen else "mark other", x=0, y=4, width=width, height=7))
     if low is not None and high is not None:
         x1, x2 = 100.0 * max(low, 0.0), 100.0 * min(high, 1.0)
-        steps = f"M{x1:.2f} 4.5V9.5M{x1:.2f} 7H{x2:.2f}M{x2:.2f} 4.5V9.5"
+        steps = f"M{x1:.2f} 2V13M{x1:.2f} 7.5H{x2:.2f}M{x2:.2f} 2V13"
         marks += [tag("path", class_="halo", d=steps), tag("path", class_="whisker", d=steps)]
-    return _stretched("0 0 100 14", *marks)
+    return _stretched("0 0 100 15", *marks)
 
 
 def amount(value: float, most: float, *, tip: str) -> Markup:
@@ -77,7 +77,7 @@ def matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup
     text, letters = (13.0, 16) if numbered else (10.0, 14)
     labels = [words.short(name, letters) for name in classes]
     margin = max((len(name) for name in labels), default=1) * text * 0.56 + 12
-    tall = margin * 0.75 + 26
+    tall = margin * 0.71 + 12
     side, right = k * cell, margin * 0.55
     marks = []
     for i, (row, name) in enumerate(zip(confusion, labels, strict=True)):

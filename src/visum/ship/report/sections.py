@@ -32,7 +32,7 @@ def view(
     wrong = list(block.get("wrong") or ())[:MISTAKES]
     seen = chain((w["id"] for w in wrong), *(p["ids"] for p in confused[:PAIRS]), *(sum(f["shown"], []) for f in audit))
     album, album_style = pictures.album(seen, thumbnail)
-    verdict, told = advice.calibration(block)
+    verdict, told, more = advice.calibration(task, block)
     return {
         "run": run,
         "metrics": metrics,
@@ -41,6 +41,7 @@ def view(
         "block": block,
         "name": str((run.get("data") or {}).get("path") or "").rstrip("/\\").replace("\\", "/").rpartition("/")[2],
         "headline": advice.headline(task, split, block),
+        "lede": advice.lede(run, metrics, told),
         "tiles": list(_tiles(run, metrics, block, verdict)),
         "steps": advice.next_steps(split, block, metrics, run, findings),
         "ladder": _ladder(metrics),
@@ -51,7 +52,7 @@ def view(
         "confused": confused[: PAIRS * 3],
         "pairs_with_pictures": PAIRS,
         "reliability": charts.reliability(block["reliability"]) if block.get("reliability") else None,
-        "calibration": {"verdict": verdict, "told": told},
+        "calibration": f"{told} {more}",
         "wrong": wrong,
         "audit": audit,
         "audited": findings is not None,
@@ -84,6 +85,9 @@ def _tiles(run: Json, metrics: Json, block: Json, verdict: str) -> Iterator[dict
     if engine.get("images_per_second") is not None:
         note = ", ".join(str(engine[key]) for key in ("name", "precision") if engine.get(key))
         yield {"name": "Images per second", "value": words.count(engine["images_per_second"]), "note": note}
+    if (openings := run.get("test_openings")) is not None:
+        often = {0: "never", 1: "once"}.get(openings, words.plural(openings, "time"))
+        yield {"name": "Test images looked at", "value": often, "note": "after everything was decided" if openings == 1 else ""}
 
 
 def _bar(score: Json | None, name: str, *, chosen: bool = True) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def _finding(number: int, finding: Json) -> dict[str, Any]:
     ids = list(finding.get("ids") or ())
     paired = "duplicate" in finding["kind"] and len(ids) % 2 == 0
     shown = [ids[at : at + 2] for at in range(0, min(len(ids), PER_FINDING), 2)] if paired else [ids[:PER_FINDING]]
-    numbers = [(advice.title(key), v) for key, v in (finding.get("numbers") or {}).items()]
+    numbers = finding.get("numbers") or {}
     return {
         **finding,
         "anchor": f"finding-{number}",
@@ -132,11 +136,13 @@ def _finding(number: int, finding: Json) -> dict[str, Any]:
         "shown": shown if ids else [],
         "paired": paired,
         "ids": ids,
-        "figures": [(name, _figure(v)) for name, v in numbers],
+        "figures": [(advice.title(key), _figure(key, v)) for key, v in numbers.items()],
     }
 
 
-def _figure(number: float | None) -> str:
+def _figure(key: str, number: float | None) -> str:
+    if "share" in key or "fraction" in key:
+        return percent(number)
     whole = number is not None and float(number).is_integer()
     return words.count(number) if whole else words.decimal(number)
 

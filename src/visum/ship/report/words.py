@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 Json = Mapping[str, Any]
 NONE = "–"
-_THIN = "\u202f"
+THIN = "\u202f"  # between a number and its unit
+_OPTION = re.compile(r"(?<!\S)(--[a-z][a-z-]*)")
 _PREFERRED = ("accuracy", "micro_f1", "macro_f1", "average_precision")
 
 # metric: (what a person calls it, whether it is a share that reads as per cent)
@@ -70,7 +72,7 @@ def short(text: str, limit: int = 60) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """0.898 → ``89.8 %``."""
-    return NONE if value is None else f"{100 * value:.{digits}f}{_THIN}%"
+    return NONE if value is None else f"{100 * value:.{digits}f}{THIN}%"
 
 
 def decimal(value: float | None) -> str:
@@ -97,14 +99,14 @@ def duration(seconds: float | str | None) -> str:
     if isinstance(seconds, str):
         return seconds
     if seconds < 9.95:
-        return f"{seconds:.1f}{_THIN}s" if seconds >= 0.05 else f"{1000 * seconds:.0f}{_THIN}ms"
+        return f"{seconds:.1f}{THIN}s" if seconds >= 0.05 else f"{1000 * seconds:.0f}{THIN}ms"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole}{_THIN}s"
+        return f"{whole}{THIN}s"
     if whole < 3600:
-        return f"{whole // 60}{_THIN}min" + (f" {whole % 60}{_THIN}s" if whole % 60 else "")
+        return f"{whole // 60}{THIN}min" + (f" {whole % 60}{THIN}s" if whole % 60 else "")
     whole = round(seconds / 60)
-    return f"{whole // 60}{_THIN}h" + (f" {whole % 60}{_THIN}min" if whole % 60 else "")
+    return f"{whole // 60}{THIN}h" + (f" {whole % 60}{THIN}min" if whole % 60 else "")
 
 
 def value(score: Json | None) -> float | None:
@@ -149,7 +151,14 @@ def listing(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
+def prose(text: str, limit: int = 2000) -> Markup:
+    """A message as escaped text in which options (``--split``) do not break at their hyphens."""
+    safe = str(escape(short(text, limit)))
+    return Markup(_OPTION.sub(r'<span class="option">\1</span>', safe))  # noqa: S704 - escaped on the line above
+
+
 FILTERS: dict[str, Callable[..., str]] = {
+    "prose": prose,
     "percent": percent,
     "decimal": decimal,
     "count": count,
