@@ -9,14 +9,15 @@ page only through ``words.clean`` and Jinja's autoescape.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from visum.errors import CorruptFile, UsageError
-from visum.ship.report import sections, words
+from visum.ship.report import pictures, sections, words
 from visum.storage import write_atomic
 
 __all__ = ["write"]
@@ -43,19 +44,32 @@ def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
     for name, kind in (("run", dict), ("metrics", dict), ("findings", (list, type(None)))):
         if not isinstance(evidence[name], kind):
             raise CorruptFile(f"{run / name}.json does not hold what a run writes", next="visum train again")
-    try:
-        page = _render(sections.view(evidence["run"], evidence["metrics"], evidence["findings"], thumbnail))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CorruptFile(f"a file of {run} lacks a field or has one of another kind: {error!r}") from error
+    unlike = f"a file of {run} lacks a field or has one of another kind"
+    with _mapped(unlike):
+        view = sections.view(evidence["run"], evidence["metrics"], evidence["findings"])
+    album, album_style = pictures.album(view.pop("wanted"), thumbnail)
+    with _mapped(unlike):
+        page = _render({**view, "album": album, "album_style": album_style})
     target = run / "report.html"
     write_atomic(target, page)
     return target
 
 
+@contextlib.contextmanager
+def _mapped(got: str) -> Iterator[None]:
+    """Turns what a wrong shape of the files raises, here or inside the template, into one kind of error."""
+    from jinja2 import UndefinedError
+
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, UndefinedError) as error:
+        raise CorruptFile(f"{got}: {error!r}", next="visum train again with this version") from error
+
+
 def _read(run: Path, name: str) -> Any:
     path = run / f"{name}.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (FileNotFoundError, NotADirectoryError) as error:
         if name == "findings":
             return None

@@ -56,7 +56,9 @@ def calibration(task: str, block: Json) -> tuple[str, str, str]:
         return verdict, "There are no answers to compare confidence with.", ""
     is_right = "the class is there" if task == "multilabel" else "it is right"
     most = max(full, key=lambda b: b["n"])
-    told = f"When it says about {percent(most['confidence'], 0)}, {is_right} {percent(most['accuracy'], 0)} of the time."
+    told = (
+        f"When it says about {percent(most['confidence'], 0)}, {is_right} {percent(most['accuracy'], 0)} of the time."
+    )
     more = ""
     outside = [b for b in full if b is not most and _misses(b)]
     if outside:
@@ -89,14 +91,18 @@ def lede(run: Json, metrics: Json, told: str) -> str:
         best = max(others, key=lambda pair: pair[0])
         gap = 100 * (mine[0] - best[0])
         of = "The only other model tried" if len(others) == 1 else f"The best of {len(others)} other models tried"
-        parts.append(f"{of}, {words.short(best[1]['name'])}, is {abs(gap):.1f} points {'below' if gap >= 0 else 'above'} it.")
+        parts.append(
+            f"{of}, {words.short(best[1]['name'])}, is {abs(gap):.1f} points {'below' if gap >= 0 else 'above'} it."
+        )
     return " ".join([*parts, f"Ranges are 95{words.THIN}% intervals."])
 
 
 def _scored(rungs: Sequence[Json], metric: str) -> tuple[tuple[float, Json] | None, list[tuple[float, Json]]]:
     """The chosen rung and the others, each with its value of the metric; rungs without one are left out."""
     scored = [(v, rung) for rung in rungs if (v := words.value(rung["metrics"].get(metric))) is not None]
-    return next((pair for pair in scored if pair[1]["chosen"]), None), [pair for pair in scored if not pair[1]["chosen"]]
+    return next((pair for pair in scored if pair[1]["chosen"]), None), [
+        pair for pair in scored if not pair[1]["chosen"]
+    ]
 
 
 def ladder(rungs: Sequence[Json], metric: str) -> str:
@@ -135,11 +141,24 @@ def next_steps(split: str, block: Json, metrics: Json, run: Json, findings: Sequ
             steps.append({"title": title(finding["kind"]), "text": finding["message"], "link": f"finding-{number}"})
     steps = steps[:5]
     if (weak := weakest(block)) is not None:
-        steps.append({"title": f"Weakest class: {words.short(weak['class'])}", "text": _about(weak, block, run), "link": "classes"})
+        steps.append(
+            {
+                "title": f"Weakest class: {words.short(weak['class'])}",
+                "text": _about(weak, block, run),
+                "link": "classes",
+            }
+        )
     score = block["metrics"].get(words.main_metric(metrics["task"], block["metrics"])) or {}
-    if score.get("low") is not None and score["high"] - score["low"] > 0.1:
-        wide = f"With {plural(block['n'], split + ' image')} the result is known to {100 * (score['high'] - score['low']):.0f} points"
-        steps.append({"title": "More images to test on", "text": f"{wide}; four times as many would halve that.", "link": "data"})
+    wide = score["high"] - score["low"] if score.get("low") is not None and score.get("high") is not None else 0.0
+    if wide > 0.1:
+        known = f"With {plural(block['n'], split + ' image')} the result is known to {100 * wide:.0f} points"
+        steps.append(
+            {
+                "title": "More images to test on",
+                "text": f"{known}; four times as many would halve that.",
+                "link": "data",
+            }
+        )
     if (run.get("test_openings") or 0) > 1:
         times = f"The test images were looked at {run['test_openings']} times"
         text = f"{times}. Each look makes the result a little kinder than it is; new test images make it honest again."
@@ -149,7 +168,8 @@ def next_steps(split: str, block: Json, metrics: Json, run: Json, findings: Sequ
 
 def _about(weak: Json, block: Json, run: Json) -> str:
     recall, precision = words.value(weak.get("recall")), words.value(weak.get("precision"))
-    text = f"Of its {plural(weak['n'], 'image')}, {percent(recall)} are found; of the answers that name it, {percent(precision)} are right."
+    found = f"Of its {plural(weak['n'], 'image')}, {percent(recall)} are found"
+    text = f"{found}; of the answers that name it, {percent(precision)} are right."
     pairs = [p for p in block.get("confused") or [] if p["truth"] == weak["class"]]
     if pairs:
         most = max(pairs, key=lambda p: int(p["count"]))

@@ -14,9 +14,10 @@ from markupsafe import Markup, escape
 
 from visum.ship.report import words
 
-# Shares of a row and the opacity of its cell. Between .7 and .88 neither black nor white text is readable on it.
-_SHADES = ((0.02, 0.10), (0.05, 0.18), (0.1, 0.28), (0.2, 0.4), (0.4, 0.54), (0.6, 0.68), (1.01, 0.92))
-_WHITE_FROM = 0.9
+# Up to this share of its row, a cell has this opacity. None lies between .5 and .9: there, in one theme or the other,
+# neither dark nor light text is readable on it.
+_SHADES = ((0.02, 0.1), (0.05, 0.18), (0.12, 0.28), (0.25, 0.38), (0.5, 0.5), (0.75, 0.9), (1.01, 1.0))
+_STRONG = 0.9
 NUMBERED = 20
 LARGEST = 60
 
@@ -28,7 +29,7 @@ def tag(name: str, *inside: str, **attributes: Any) -> Markup:
         text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else words.clean(str(value))
         parts.append(f'{key.rstrip("_").replace("_", "-")}="{escape(text)}"')
     body = "".join(str(part if isinstance(part, Markup) else escape(words.clean(part))) for part in inside)
-    return Markup(f"<{' '.join(parts)}>{body}</{name}>")  # noqa: S704 - every part was escaped above
+    return Markup(f"<{' '.join(parts)}>{body}</{name}>")
 
 
 def bar(value: float | None, low: float | None, high: float | None, *, chosen: bool, tip: str) -> Markup:
@@ -57,7 +58,9 @@ def span(start: float, length: float, total: float, *, tip: str) -> Markup:
     width = max(100.0 * length / total, 0.4)
     x = min(100.0 * start / total, 100.0 - width)
     track = tag("rect", class_="track", x=0, y=4, width=100, height=6)
-    return _stretched("0 0 100 14", tag("title", tip), track, tag("rect", class_="mark", x=x, y=4, width=width, height=6))
+    return _stretched(
+        "0 0 100 14", tag("title", tip), track, tag("rect", class_="mark", x=x, y=4, width=width, height=6)
+    )
 
 
 def _stretched(box: str, *marks: Markup) -> Markup:
@@ -95,14 +98,14 @@ def matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup
                 shaded = {"fill_opacity": shade} if number else {}
                 marks.append(tag("rect", tag("title", answer), class_=kind, **box, **shaded))
             if number and numbered:
-                ink = "number on" if shade > _WHITE_FROM else "number"
+                ink = "number on" if shade >= _STRONG else "number"
                 at = {"x": left + size / 2, "y": top + size / 2 + 5, "text_anchor": "middle"}
                 marks.append(tag("text", str(number), class_=ink, font_size=min(15.0, cell * 0.38), **at))
-    frame = tag("rect", class_="frame", x=margin, y=tall, width=side, height=side)
+    frame = tag("rect", class_="frame" if numbered else "frame full", x=margin, y=tall, width=side, height=side)
     title = tag("title", f"Confusion matrix of {k} classes: truth in rows, answers in columns")
     width, height = margin + side + right, tall + side + 2
-    size = {"viewBox": f"0 0 {width:.0f} {height:.0f}", "style": f"width:{width:.0f}px"}
-    return tag("svg", title, frame, *marks, class_="matrix", role="img", **size)
+    drawn = {"viewBox": f"0 0 {width:.0f} {height:.0f}", "style": f"width:{width:.0f}px"}
+    return tag("svg", title, frame, *marks, class_="matrix", role="img", **drawn)
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
@@ -111,11 +114,11 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
     left, top, side, low = 46.0, 10.0, 300.0, 70.0
     full = [b for b in bins if b.get("n") and b.get("confidence") is not None and b.get("accuracy") is not None]
     most = max((b["n"] for b in full), default=1)
-    base = top + side + 44 + low
+    base = top + side + 60 + low
     marks = [tag("title", "Reliability diagram: share of right answers at each confidence")]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = left + tick * side, top + side * (1 - tick)
-        marks.append(tag("path", class_="grid", d=f"M{left} {y}H{left + side}M{x} {top}V{top + side}"))
+        marks.append(tag("path", class_="rule", d=f"M{left} {y}H{left + side}M{x} {top}V{top + side}"))
         label = f"{100 * tick:.0f}"
         marks.append(tag("text", label, class_="tick", x=left - 8, y=y + 4, text_anchor="end"))
         marks.append(tag("text", label, class_="tick", x=x, y=top + side + 17, text_anchor="middle"))
@@ -136,7 +139,16 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
         if x2 - x1 > 6 * len(str(b["n"])):
             middle = {"x": (x1 + x2) / 2, "y": base - tall - 4, "text_anchor": "middle"}
             marks.append(tag("text", str(b["n"]), class_="tick", **middle))
-    marks.append(tag("text", "how sure it says it is, %", class_="axis", x=left + side / 2, y=top + side + 33, text_anchor="middle"))
+    marks.append(
+        tag(
+            "text",
+            "how sure it says it is, %",
+            class_="axis",
+            x=left + side / 2,
+            y=top + side + 33,
+            text_anchor="middle",
+        )
+    )
     up = f"translate(11 {top + side / 2}) rotate(-90)"
     marks.append(tag("text", "how often it is right, %", class_="axis", transform=up, text_anchor="middle"))
     marks.append(tag("text", "number of answers", class_="axis", x=left + side / 2, y=base + 16, text_anchor="middle"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
 from visum.errors import CorruptFile
-from visum.ship.report import advice, charts, pictures, words
+from visum.ship.report import advice, charts, words
 from visum.ship.report.words import Json, percent
 
 MISTAKES = 24
@@ -17,10 +17,8 @@ PER_FINDING = 8
 FEW = 25  # rows of a table before the rest is folded away
 
 
-def view(
-    run: Json, metrics: Json, findings: Sequence[Json] | None, thumbnail: Callable[[str], bytes | None]
-) -> dict[str, Any]:
-    """Everything that ``page.html`` names."""
+def view(run: Json, metrics: Json, findings: Sequence[Json] | None) -> dict[str, Any]:
+    """Everything that ``page.html`` names but the pictures; the ids of those are under ``wanted``, best first."""
     splits = metrics["splits"]
     split = "test" if splits.get("test") else "validation"
     if not splits.get(split):
@@ -30,8 +28,7 @@ def view(
     audit = [_finding(number, finding) for number, finding in enumerate(findings or ())]
     confused = [{**pair, "ids": list(pair.get("ids") or ())[:EXAMPLES]} for pair in (block.get("confused") or ())]
     wrong = list(block.get("wrong") or ())[:MISTAKES]
-    seen = chain((w["id"] for w in wrong), *(p["ids"] for p in confused[:PAIRS]), *(sum(f["shown"], []) for f in audit))
-    album, album_style = pictures.album(seen, thumbnail)
+    groups = [p["ids"] for p in confused[:PAIRS]] + [group for f in audit for group in f["shown"]]
     verdict, told, more = advice.calibration(task, block)
     return {
         "run": run,
@@ -60,8 +57,7 @@ def view(
         "data": _data(run),
         "stages": _stages(run),
         "record": list(_record(run, metrics)),
-        "album": album,
-        "album_style": album_style,
+        "wanted": [*(w["id"] for w in wrong), *chain.from_iterable(groups)],
     }
 
 
@@ -87,7 +83,11 @@ def _tiles(run: Json, metrics: Json, block: Json, verdict: str) -> Iterator[dict
         yield {"name": "Images per second", "value": words.count(engine["images_per_second"]), "note": note}
     if (openings := run.get("test_openings")) is not None:
         often = {0: "never", 1: "once"}.get(openings, words.plural(openings, "time"))
-        yield {"name": "Test images looked at", "value": often, "note": "after everything was decided" if openings == 1 else ""}
+        yield {
+            "name": "Test images looked at",
+            "value": often,
+            "note": "after everything was decided" if openings == 1 else "",
+        }
 
 
 def _bar(score: Json | None, name: str, *, chosen: bool = True) -> dict[str, Any]:
@@ -102,10 +102,14 @@ def _bar(score: Json | None, name: str, *, chosen: bool = True) -> dict[str, Any
 def _ladder(metrics: Json) -> dict[str, Any]:
     rungs = metrics.get("ladder") or []
     leading = words.main_metric(metrics["task"], rungs[-1]["metrics"] if rungs else {})
-    rows = [
-        {**rung, "bar": _bar(rung["metrics"].get(leading), rung["name"], chosen=rung["chosen"])} for rung in rungs
-    ]
-    return {"rows": rows, "metric": words.metric_name(leading), "told": advice.ladder(rungs, leading) if rungs else ""}
+    rows = [{**rung, "bar": _bar(rung["metrics"].get(leading), rung["name"], chosen=rung["chosen"])} for rung in rungs]
+    n = next((rung["n"] for rung in rungs if rung.get("n")), None)
+    return {
+        "rows": rows,
+        "metric": words.metric_name(leading),
+        "told": advice.ladder(rungs, leading) if rungs else "",
+        "n": n,
+    }
 
 
 def _weakness(entry: Json) -> tuple[bool, float]:
@@ -156,7 +160,11 @@ def _scores(splits: Json) -> dict[str, Any]:
         share = words.is_share(key)
         scores = [splits[name]["metrics"].get(key) for name in present]
         cells = [
-            ((percent if share else words.decimal)(words.value(s)), words.interval(s, share=share), (s or {}).get("method"))
+            (
+                (percent if share else words.decimal)(words.value(s)),
+                words.interval(s, share=share),
+                (s or {}).get("method"),
+            )
             for s in scores
         ]
         rows.append({"name": words.metric_name(key), "cells": cells})
@@ -189,7 +197,9 @@ def _stages(run: Json) -> list[dict[str, Any]]:
     for stage in stages:
         seconds = stage["seconds"] or 0.0
         tip = f"{words.short(stage['name'])}: {words.duration(seconds)}"
-        out.append({**stage, "svg": charts.span(at, seconds, total, tip=tip), "share": percent(seconds / (total or 1), 0)})
+        out.append(
+            {**stage, "svg": charts.span(at, seconds, total, tip=tip), "share": percent(seconds / (total or 1), 0)}
+        )
         at += seconds
     return out
 
@@ -202,8 +212,18 @@ def _record(run: Json, metrics: Json) -> Iterator[tuple[str, str]]:
     yield "Seed", str(run.get("seed", words.NONE))
     yield "Test images looked at", words.NONE if openings is None else words.plural(openings, "time")
     yield "Temperature", words.decimal(metrics.get("temperature"))
+    if thresholds := metrics.get("thresholds"):
+        yield (
+            "Thresholds",
+            ", ".join(words.decimal(t) for t in thresholds[:60]) + (" …" if len(thresholds) > 60 else ""),
+        )
     yield "visum", str(run.get("visum") or words.NONE)
-    for name, key in (("Machine", "machine"), ("Engine", "engine"), ("Backbone", "backbone"), ("Preprocessing", "preprocess")):
+    for name, key in (
+        ("Machine", "machine"),
+        ("Engine", "engine"),
+        ("Backbone", "backbone"),
+        ("Preprocessing", "preprocess"),
+    ):
         if run.get(key):
             yield name, _plain(run[key])
     yield "Versions", _plain(run.get("versions") or words.NONE)
@@ -214,7 +234,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{str(key).replace('_', ' ')} {_plain(v)}" for key, v in islice(value.items(), 60))
     if isinstance(value, list):
-        return " × ".join(_plain(v) for v in value[:60])
+        return " ".join(_plain(v) for v in value[:60])
     if isinstance(value, float):
         return f"{value:.6g}"
     return words.NONE if value is None else str(value)

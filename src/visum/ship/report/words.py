@@ -18,17 +18,17 @@ _PREFERRED = ("accuracy", "micro_f1", "macro_f1", "average_precision")
 # metric: (what a person calls it, whether it is a share that reads as per cent)
 METRICS: dict[str, tuple[str, bool]] = {
     "accuracy": ("Accuracy", True),
-    "balanced_accuracy": ("Balanced accuracy (mean recall)", True),
-    "top5_accuracy": ("Right answer among the first five", True),
-    "macro_precision": ("Precision, mean over classes", True),
-    "macro_recall": ("Recall, mean over classes", True),
-    "macro_f1": ("F1, mean over classes", True),
-    "weighted_precision": ("Precision, weighted by class size", True),
-    "weighted_recall": ("Recall, weighted by class size", True),
-    "weighted_f1": ("F1, weighted by class size", True),
-    "micro_precision": ("Precision, all decisions pooled", True),
-    "micro_recall": ("Recall, all decisions pooled", True),
-    "micro_f1": ("F1, all decisions pooled", True),
+    "balanced_accuracy": ("Balanced accuracy", True),
+    "top5_accuracy": ("Top-5 accuracy", True),
+    "macro_precision": ("Macro precision", True),
+    "macro_recall": ("Macro recall", True),
+    "macro_f1": ("Macro F1", True),
+    "weighted_precision": ("Weighted precision", True),
+    "weighted_recall": ("Weighted recall", True),
+    "weighted_f1": ("Weighted F1", True),
+    "micro_precision": ("Micro precision", True),
+    "micro_recall": ("Micro recall", True),
+    "micro_f1": ("Micro F1", True),
     "auc_roc": ("Area under the ROC curve", False),
     "average_precision": ("Average precision", False),
     "log_loss": ("Log loss (lower is better)", False),
@@ -47,7 +47,7 @@ def clean(text: str) -> str:
         kind = unicodedata.category(character)
         if character in "\n\r\t\u2028\u2029":
             out.append(" ")
-        elif kind in ("Cc", "Cs", "Co", "Cn") or (kind == "Cf" and character not in "\u200c\u200d"):
+        elif kind in ("Cc", "Cs") or (kind == "Cf" and character not in "\u200c\u200d"):
             out.append(character.encode("unicode_escape").decode("ascii"))
         else:
             out.append(character)
@@ -67,7 +67,7 @@ def short(text: str, limit: int = 60) -> str:
     if len(text) <= limit:
         return text
     head = (limit - 1) * 2 // 3
-    return f"{text[:head]}…{text[len(text) - (limit - 1 - head):]}"
+    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -152,9 +152,9 @@ def listing(words: list[str]) -> str:
 
 
 def prose(text: str, limit: int = 2000) -> Markup:
-    """A message as escaped text in which options (``--split``) do not break at their hyphens."""
+    """A message, escaped here, as markup in which options (``--split``) do not break at their hyphens."""
     safe = str(escape(short(text, limit)))
-    return Markup(_OPTION.sub(r'<span class="option">\1</span>', safe))  # noqa: S704 - escaped on the line above
+    return Markup(_OPTION.sub(r'<span class="option">\1</span>', safe))
 
 
 FILTERS: dict[str, Callable[..., str]] = {
