@@ -16,8 +16,10 @@ def test_bar_and_whisker_lengths() -> None:
     svg = ElementTree.fromstring(charts.bar(0.625, 0.5, 0.75, chosen=True, tip="a < b & c"))
     assert svg.find("title").text == "a < b & c"  # type: ignore[union-attr]
     assert [r.get("width") for r in svg.iter("rect")] == ["100", "62.5"]
-    assert "M50.00" in next(p.get("d") or "" for p in svg.iter("path"))
-    assert "H75.00" in next(p.get("d") or "" for p in svg.iter("path"))
+    inside, outside = [p.get("d") or "" for p in svg.iter("path")]
+    assert inside.startswith("M50.00")
+    assert inside.endswith("H62.50")
+    assert "M62.50 7.5H75.00" in outside
     assert len(list(ElementTree.fromstring(charts.bar(None, None, None, chosen=True, tip="")))) == 2
 
 

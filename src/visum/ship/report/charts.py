@@ -40,8 +40,10 @@ def bar(value: float | None, low: float | None, high: float | None, *, chosen: b
         marks.append(tag("rect", class_="mark" if chosen else "mark other", x=0, y=4, width=width, height=7))
     if low is not None and high is not None:
         x1, x2 = 100.0 * max(low, 0.0), 100.0 * min(high, 1.0)
-        steps = f"M{x1:.2f} 2V13M{x1:.2f} 7.5H{x2:.2f}M{x2:.2f} 2V13"
-        marks += [tag("path", class_="halo", d=steps), tag("path", class_="whisker", d=steps)]
+        end = min(max(100.0 * (value or 0.0), x1), x2)  # of the bar: before it the line is light, after it dark
+        marks.append(tag("path", class_="whisker on", d=f"M{x1:.2f} 4V11M{x1:.2f} 7.5H{end:.2f}"))
+        edges = f"M{x1:.2f} 2V4M{x1:.2f} 11V13" if x1 < end else f"M{x1:.2f} 2V13"
+        marks.append(tag("path", class_="whisker", d=f"{edges}M{end:.2f} 7.5H{x2:.2f}M{x2:.2f} 2V13"))
     return _stretched("0 0 100 15", *marks)
 
 
