@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.judge.intervals import f1_interval, mover, wilson
+from visum.judge.intervals import effective_size, effective_wilson, f1_interval, wilson
 from visum.judge.metrics import COUNTED, class_weights, confusion, counts
 from visum.types import Integers
 
@@ -45,42 +43,34 @@ def effects(kind: str, true: Array, false: Array, missed: Array) -> tuple[Array,
 
 
 def average_interval(kind: str, average: str, labels: Integers, answers: Integers, classes: int) -> tuple[float, float]:
-    """Interval of a macro or weighted average over classes, by MOVER from the classes' Wilson intervals.
+    """Interval of a macro or weighted average over classes: Wilson's, with an effective number of images.
 
-    Scores of different classes are correlated, since a confused image is a miss of one and a false answer of the other;
-    their correlation is that of their influences (delta method). A class whose score has no variance here (no mistake,
-    or nothing right) counts as independent, with its Wilson width. A class never answered keeps precision 0.
+    The variance comes from the influence of each image (delta method; Takahashi et al. 2022, Appl. Intell. 52:4961, for
+    F1), so that a confused image, a miss of one class and a false answer of another, counts once and as both. It is
+    never taken as smaller than if all classes had the same share right: a rare class that happens to have no mistake
+    does not count as certain.
 
     Args:
         kind: precision, recall or f1.
-        average: macro or weighted; weights are taken as fixed.
+        average: macro or weighted; the class mix is resampled with the images.
+        labels, answers: int64 ``[N]``, or 0/1 ``[N, K]``.
     """
     true, false, missed = counts(labels, answers, classes)
-    value, low, high, _ = parts(kind, true, false, missed)
-    low, high = np.where(np.isnan(low), value, low), np.where(np.isnan(high), value, high)
-    hit, wrong, miss = effects(kind, true, false, missed)
-    deviation = np.sqrt(true * hit**2 + false * wrong**2 + missed * miss**2)
-    varies = deviation > 0
+    score, images = COUNTED[kind](true, false, missed), true + missed
+    weight = class_weights(average, images)
+    value = float(weight @ score)
+    hit, wrong, miss = (effect * weight for effect in effects(kind, true, false, missed))
+    if average == "weighted":  # one more image of a good class raises the average, too
+        hit, miss = (effect + (score - value) / images.sum() for effect in (hit, miss))
     if labels.ndim == 2:
-        right = (labels & answers).astype(np.float64)
-
-        def together(u: Array) -> float:
-            each = right @ ((hit - wrong - miss) * u) + answers @ (wrong * u) + labels @ (miss * u)
-            return float(each @ each)
-
+        each = (labels & answers) @ (hit - wrong - miss) + answers @ wrong + labels @ miss
+        variance = float(each @ each)
     else:
-        table = confusion(labels, answers, classes).astype(np.float64)
-        own = np.diag(table)
-        np.fill_diagonal(mistakes := table.copy(), 0.0)
-
-        def together(u: Array) -> float:
-            pairs = mistakes * ((miss * u)[:, None] + (wrong * u)[None, :]) ** 2
-            return float(own @ (hit * u) ** 2 + pairs.sum())
-
-    def spread(d: Array) -> float:
-        scaled = np.divide(d, deviation, out=np.zeros_like(d), where=varies)
-        alone = d[~varies]
-        return math.sqrt(together(scaled) + float(alone @ alone))
-
-    ends = mover(value, low, high, class_weights(average, true + missed), spread)
-    return max(ends[0], 0.0), min(ends[1], 1.0)
+        table = confusion(labels, answers, classes)
+        mistakes = (table - np.diag(np.diag(table))) * (miss[:, None] + wrong[None, :]) ** 2
+        variance = float(np.diag(table) @ hit**2 + mistakes.sum())
+    support = true + false if kind == "precision" else images
+    size = effective_size(weight, support)
+    if variance > 0:
+        variance = max(variance, value * (1 - value) / size)
+    return effective_wilson(value, variance, size)

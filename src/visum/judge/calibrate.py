@@ -132,7 +132,7 @@ def reliability(probabilities: Floats, labels: Integers, task: Task, bins: int =
 
     Keys: ``low``, ``high`` (the bin, closed below; the last is closed above too), ``confidence`` (mean in the bin),
     ``accuracy`` (share right, with Wilson's 95 % ``accuracy_low`` and ``accuracy_high``) and ``n``; NaN where n is 0.
-    Confidence and outcome are those of ``metrics.confidences``, so that the mean of \\|accuracy - confidence\\| weighted by
+    Confidence and outcome are those of ``metrics.confidences``, so that the mean of |accuracy - confidence| weighted by
     n is the ECE. Multilabel bins hold (image, class) pairs; their intervals take pairs of one image as independent.
 
     Args:

@@ -1,4 +1,4 @@
-"""Intervals around scores: Wilson for shares, MOVER for averages of shares, DeLong for AUC, the bootstrap for the rest."""
+"""Intervals around scores: Wilson for shares and averages of shares, DeLong for AUC, the bootstrap for the rest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Statistic = Callable[[NDArray[np.float32]], Array]
 _NORMAL = NormalDist()
 _BLOCK = 4_000_000  # weights held at a time
 _JACKKNIFE = 200  # groups left out in turn
@@ -52,19 +53,32 @@ def f1_interval(true: ArrayLike, wrong: ArrayLike, level: float = 0.95) -> tuple
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
-def mover(
-    values: Array, low: Array, high: Array, weights: Array, spread: Callable[[Array], float]
-) -> tuple[float, float]:
-    """Interval of ``weights @ values`` from the intervals of the parts: the method of variance estimates recovery (Zou &
-    Donner 2008, Stat. Med. 27:1693; for correlated parts, Zou 2007, Psychol. Methods 12:399).
+def effective_size(weights: Array, n: Array) -> float:
+    """Images that a weighted average of equal shares rests on, 1 / sum(weights^2 / n) (Kish 1965); 0 without images.
 
     Args:
-        values, low, high: float64 ``[K]``, the parts and their intervals.
-        weights: float64 ``[K]``, >= 0.
-        spread: d ``[K]`` → the length of d under the correlation matrix R of the parts, sqrt(d' R d).
+        weights: float64 ``[K]`` >= 0, summing to 1.
+        n: images of each share, float64 ``[K]``; shares without images are left out.
     """
-    value = float(weights @ values)
-    return value - spread(weights * (values - low)), value + spread(weights * (high - values))
+    known = (n > 0) & (weights > 0)
+    return 1 / float((weights[known] ** 2 / n[known]).sum()) if known.any() else 0.0
+
+
+def effective_wilson(value: float, variance: float, size: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a value in [0, 1] that is not a plain share, with the effective number of images
+    value (1 - value) / variance of the survey literature (Franco, Little, Louis & Slud 2019, J. Surv. Stat. Methodol.
+    7:334).
+
+    Args:
+        value: in [0, 1].
+        variance: of ``value``; 0 where it is not known, as at 0 and 1.
+        size: the effective number of images to take then; (NaN, NaN) where that is 0.
+    """
+    binomial = value * (1 - value)
+    if variance > 0 and binomial > 0:
+        size = binomial / variance
+    low, high = wilson(value * size, size, level)
+    return float(low), float(high)
 
 
 def newcombe(auc: float, positives: int, negatives: int, level: float = 0.95) -> tuple[float, float]:
@@ -122,8 +136,29 @@ def _logistic(x: float) -> float:
     return 0.5 * (1 + math.tanh(x / 2))
 
 
+def resample(statistic: Statistic, n: int, *, resamples: int = 1000, seed: int = 0) -> Array:
+    """Values of S statistics over resamples of n images, float64 ``[resamples, S]``.
+
+    Args:
+        statistic: image weights float32 ``[B, n]`` (how often each image was drawn) → float64 ``[B]`` or ``[B, S]``; NaN
+            where a resample has no value.
+        n: images, >= 1.
+        resamples: >= 1; drawn in blocks, so that memory does not grow with them.
+        seed: the same seed gives the same resamples.
+    """
+    rng = np.random.default_rng(seed)
+    block = max(1, min(resamples, _BLOCK // n))
+    values = []
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        picks = rng.integers(0, n, (size, n)) + np.arange(size)[:, None] * n
+        weights = np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
+        values.append(statistic(weights).reshape(size, -1))
+    return np.concatenate(values)
+
+
 def bootstrap(
-    statistic: Callable[[NDArray[np.float32]], Array],
+    statistic: Statistic,
     n: int,
     *,
     resamples: int = 1000,
@@ -131,33 +166,18 @@ def bootstrap(
     seed: int = 0,
     method: Literal["percentile", "bca"] = "bca",
 ) -> tuple[Array, Array]:
-    """Bootstrap intervals (low, high), float64 ``[S]`` each, of S statistics at once, by resampling n images.
+    """Bootstrap intervals (low, high), float64 ``[S]`` each, of S statistics at once; arguments as in ``resample``.
 
-    Args:
-        statistic: image weights float32 ``[B, n]`` (how often each image was drawn) → float64 ``[B]`` or ``[B, S]``; NaN
-            where a resample has no value.
-        n: images, >= 1.
-        resamples: >= 2; drawn in blocks, so that memory does not grow with them.
-        seed: the same seed gives the same resamples.
-        method: ``percentile``, or ``bca`` (Efron 1987, JASA 82:171): percentiles moved by the bias and by the skewness,
-            the latter from leaving out up to 200 groups of images in turn.
-
-    Where fewer than half of the resamples have a value, the interval is (NaN, NaN).
+    ``percentile``, or ``bca`` (Efron 1987, JASA 82:171): percentiles moved by the bias and by the skewness, the latter from
+    leaving out up to 200 groups of images in turn. Where fewer than half of the resamples have a value, the interval is
+    (NaN, NaN).
     """
-    rng = np.random.default_rng(seed)
-    block = max(1, min(resamples, _BLOCK // n))
-    drawn = []
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        picks = rng.integers(0, n, (size, n)) + np.arange(size)[:, None] * n
-        weights = np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
-        drawn.append(statistic(weights).reshape(size, -1))
-    values = np.concatenate(drawn)
+    values = resample(statistic, n, resamples=resamples, seed=seed)
     tails = np.array([0.5 - level / 2, 0.5 + level / 2])
     low, high = np.full((2, values.shape[1]), np.nan)
     if method == "bca":
         centre = statistic(np.ones((1, n), np.float32)).reshape(-1)
-        skew = _acceleration(statistic, n, rng)
+        skew = _acceleration(statistic, n, seed)
     for s in range(values.shape[1]):
         known = values[np.isfinite(values[:, s]), s]
         if 2 * len(known) >= resamples:
@@ -175,10 +195,10 @@ def _moved(tails: Array, values: Array, centre: float, skew: float) -> Array:
     return np.array([_NORMAL.cdf(bias + s / max(1 - skew * s, 0.1)) for s in shifted])
 
 
-def _acceleration(statistic: Callable[[NDArray[np.float32]], Array], n: int, rng: np.random.Generator) -> Array:
+def _acceleration(statistic: Statistic, n: int, seed: int) -> Array:
     """Efron's acceleration ``[S]`` from a jackknife over groups of images; 0 where it has no value."""
     groups = min(n, _JACKKNIFE)
-    member = rng.permutation(n) % groups
+    member = np.random.default_rng(seed).permutation(n) % groups
     block = max(1, _BLOCK // n)
     left_out = [
         statistic((member != np.arange(start, min(start + block, groups))[:, None]).astype(np.float32))

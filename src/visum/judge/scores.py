@@ -1,32 +1,30 @@
 """Metrics with their intervals. Which interval a metric gets, and why:
 
 - ``wilson``: shares of images or answers: accuracy, top-5, recall and precision of a class; F1 of a class, through Jaccard.
-- ``mover``: macro and weighted averages over classes, from the classes' Wilson intervals and the correlation of the
-  classes' scores. Unlike resampling it keeps its width where a small class happens to have no mistake. In weighted
-  averages the class mix of the split is taken as given.
+- ``effective wilson``: macro and weighted averages over classes, with an effective number of images. Unlike resampling
+  it keeps its width where a small class happens to have no mistake.
 - ``delong``: AUC, of one class or as a mean over classes; ``newcombe`` where that has no width.
-- ``bootstrap``: means of losses, ECE, average precision, and multilabel scores over (image, class) pairs: images are
-  resampled. Where all resamples are at the end of the scale (nothing wrong), ``wilson`` or ``mover`` gives the width.
+- ``bootstrap``: images are resampled. Means of losses and multilabel scores over (image, class) pairs: BCa, or Wilson
+  where all resamples are at the end of the scale (nothing wrong). Average precision: the variance of the resamples in
+  Wilson's shape. ECE: from below a bound that allows for its bias, so that a well calibrated model reaches 0.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visum.judge import averages, intervals, metrics, ranking
-from visum.judge.resampled import STATISTICS, Weights
+from visum.judge.resampled import STATISTICS
 from visum.types import Floats, Integers, Score, Task
 
 Array = NDArray[np.float64]
 Case = tuple[Floats, Integers, Integers, Task]  # probabilities, labels, answers, task: what metrics take
 Ends = dict[str, tuple[Array, Array]]  # of a resampled metric: low [S], high [S]
 NAN = float("nan")
-RESAMPLES = 1000
-DRAWS = 10_000_000  # images drawn over all resamples: beyond 10,000 images there are fewer resamples, at least 200
+DRAWS = 10_000_000  # images drawn over all resamples, of which there are fewer with many images; at least 200
 _ALWAYS_RESAMPLED = ("log_loss", "brier", "ece", "average_precision")
 
 
@@ -45,26 +43,58 @@ def _method(name: str, task: Task) -> str:
         return "wilson"
     if name in STATISTICS and (task == "multilabel" or name in _ALWAYS_RESAMPLED):
         return "bootstrap"
-    return "wilson" if name in ("hamming_loss", "weighted_recall") or name.startswith("micro") else "mover"
+    return "wilson" if name in ("hamming_loss", "weighted_recall") or name.startswith("micro") else "effective wilson"
 
 
 def resample(case: Case, names: Sequence[str], seed: int) -> Ends:
-    """Bootstrap ends of those of ``names`` that need it, all from the same resamples."""
+    """Bootstrap ends of those of ``names`` that need it. Average precision has 1 + K of them: of the metric, and of each
+    class."""
     n = len(case[1])
-    makers = {name: STATISTICS[name](*case) for name in names if _method(name, case[3]) == "bootstrap"}
-    if not makers:
-        return {}
-    widths = {
-        name: statistic(np.ones((1, n), np.float32)).reshape(1, -1).shape[1] for name, statistic in makers.items()
-    }
+    wanted = [name for name in names if _method(name, case[3]) == "bootstrap"]
+    ends: Ends = {}
+    plain = [name for name in wanted if name not in _SHAPED]
+    if plain:
+        makers = [STATISTICS[name](*case) for name in plain]
+        times = int(np.clip(DRAWS // n, 200, 1000))
+        low, high = intervals.bootstrap(
+            lambda weights: np.stack([maker(weights) for maker in makers], 1), n, resamples=times, seed=seed
+        )
+        ends = {name: (low[at : at + 1], high[at : at + 1]) for at, name in enumerate(plain)}
+    for name in wanted:
+        if name in _SHAPED:
+            times = int(np.clip(DRAWS // n, 200, 500))
+            values = intervals.resample(STATISTICS[name](*case), n, resamples=times, seed=seed)
+            ends[name] = _SHAPED[name](case, values)
+    return ends
 
-    def together(weights: Weights) -> Array:
-        return np.column_stack([statistic(weights) for statistic in makers.values()])
 
-    resamples = int(np.clip(DRAWS // n, 200, RESAMPLES))
-    low, high = intervals.bootstrap(together, n, resamples=resamples, seed=seed, method="percentile")
-    stops = np.cumsum(list(widths.values()))
-    return {name: (low[b - w : b], high[b - w : b]) for (name, w), b in zip(widths.items(), stops, strict=True)}
+def _ece_ends(case: Case, values: Array) -> tuple[Array, Array]:
+    value = metrics.ece(*case)
+    low, high = value - np.quantile(values[:, 1], 0.975), np.quantile(values[:, 0], 0.975)
+    return np.array([np.clip(low, 0.0, value)]), np.array([max(high, value)])
+
+
+def _average_precision_ends(case: Case, values: Array) -> tuple[Array, Array]:
+    """Resamples give the variance; Wilson's shape keeps the interval in [0, 1] and wide enough near 1."""
+    p, labels, _, task = case
+    classes = p.shape[1]
+    images = np.array([ranking.one_against_rest(p, labels, k)[1].sum() for k in range(classes)], np.float64)
+    centre = STATISTICS["average_precision"](*case)(np.ones((1, len(p)), np.float32))[0]
+    averaged = np.zeros(classes)
+    averaged[list(ranking.averaged(task, classes))] = 1
+    averaged *= images > 0
+    low, high = np.full((2, 1 + classes), np.nan)
+    for at, weights in enumerate([averaged / max(averaged.sum(), 1), *np.eye(classes)]):
+        known = values[np.isfinite(values[:, at]), at]
+        if np.isfinite(centre[at]) and len(known) > 1:
+            variance = float(known.var()) if 1e-9 < centre[at] < 1 - 1e-9 else 0.0
+            low[at], high[at] = intervals.effective_wilson(
+                min(float(centre[at]), 1.0), variance, intervals.effective_size(weights, images)
+            )
+    return low, high
+
+
+_SHAPED = {"ece": _ece_ends, "average_precision": _average_precision_ends}
 
 
 def score(name: str, case: Case, ends: Ends) -> Score:
@@ -76,15 +106,15 @@ def score(name: str, case: Case, ends: Ends) -> Score:
     method = _method(name, task)
     if method == "wilson":
         low, high = _wilson(value, n)
-    elif method == "mover":
+    elif method == "effective wilson":
         average, kind = ("macro", "recall") if name == "balanced_accuracy" else name.split("_")
         low, high = averages.average_interval(kind, average, labels, answers, classes)
     elif method == "delong":
         low, high, method = _auc_interval(case, ranking.averaged(task, classes))
     else:
         low, high = float(ends[name][0][0]), float(ends[name][1][0])
-        if low == high == value and value in (0.0, 1.0):
-            low, high, method = _at_the_end(name, case, value)
+        if low == high == value and value in (0.0, 1.0) and name != "log_loss":
+            low, high = _wilson(value, n)
     return Score(name, value, low, high, n, method)
 
 
@@ -123,8 +153,6 @@ def _class_average_precision(case: Case, ends: Ends, k: int) -> Score:
     scores, positive = ranking.one_against_rest(case[0], case[1], k)
     value, images = ranking.average_precision(scores, positive), int(positive.sum())
     low, high = (float(end[1 + k]) for end in ends["average_precision"])
-    if low == high == value:
-        return Score("average_precision", value, *_wilson(value, images), images, "wilson")
     return Score("average_precision", value, low, high, images, "bootstrap")
 
 
@@ -138,16 +166,3 @@ def _auc_interval(case: Case, classes: Sequence[int]) -> tuple[float, float, str
 def _wilson(share: float, n: int) -> tuple[float, float]:
     low, high = intervals.wilson(round(share * n), n)
     return float(low), float(high)
-
-
-def _at_the_end(name: str, case: Case, value: float) -> tuple[float, float, str]:
-    """Of a score of 0 or 1 in every resample: by images, or from the classes' positives for average precision."""
-    if name != "average_precision":
-        return *_wilson(value, len(case[1])), "wilson"
-    p, labels, _, task = case
-    images = np.array([ranking.one_against_rest(p, labels, k)[1].sum() for k in ranking.averaged(task, p.shape[1])])
-    images = images[images > 0]
-    low, high = intervals.wilson(value * images, images)
-    weights, values = np.full(len(images), 1 / len(images)), np.full(len(images), value)
-    ends = intervals.mover(values, low, high, weights, lambda d: math.sqrt(float(d @ d)))
-    return max(ends[0], 0.0), min(ends[1], 1.0), "mover"
