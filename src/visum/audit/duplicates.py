@@ -2,9 +2,9 @@
 
 Two witnesses must agree before two files count as near copies. The perceptual hash survives recompression and resizing but is
 blind to colour and confuses shapes that are alike; the embedding sees what the hash misses, but garments of one kind lie close
-in it. How close is close is read from the data: the distance between two embeddings is divided by the distance to the tenth
-neighbour in a sample (as the ratio test of Lowe 2004 does with the second), so that a set of look-alikes (digits, X-rays,
-one product line on one table) does not collapse into giant clusters.
+in it. How close is close is read from the data: both distances are divided by that to the tenth neighbour in a sample (as the
+ratio test of Lowe 2004 does with the second), so that a set of look-alikes (digits, X-rays, one product line on one table)
+does not collapse into giant clusters.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from visum.types import Column, Finding, Floats, Integers, Manifest, Pixels, Severity
 
-RULES = ((2, 1.25, False), (10, 0.55, True), (18, 0.45, True))
-"""(largest Hamming distance, largest relative embedding distance, whether mirrored copies count): a pair that meets one row is
-a near copy. Among 5.8 million pairs of garment photos the first row holds for one true copy, the last two for bursts of one
-garment; recompressed and resized copies meet the first, crops and mirrored ones the others."""
+RULES = ((0.25, 1.0, False), (0.6, 0.5, True), (1.0, 0.45, True))
+"""(largest relative hash distance, largest relative embedding distance, whether mirrored copies count): a pair that meets one
+row is a near copy. Recompressed and resized copies meet the first row, brightened, cropped and mirrored ones the others."""
 
 NEIGHBOUR = 10  # the neighbour whose distance is the yardstick
 SAMPLE = 2048  # rows among which it is sought
-CROWD = 8  # Hamming distance within which NEIGHBOUR sample rows make a hash meaningless
+SLACK = 2  # bits that resampling alone may flip, added to every Hamming distance before it is compared
+RESAVED_BITS = 2  # largest Hamming distance that is searched for in the hashes alone
 DIMENSIONS = 64
 BUCKET = 64  # rows of one band that each hash is compared with
 FLAT = 1.5  # levels of 255; below it a picture has no structure to hash
@@ -108,21 +108,25 @@ def near_copies(
         int64 ``[P, 2]`` with the smaller row first, each pair once; float32 ``[P]``, the relative embedding distance (without
         vectors: Hamming distance / 64).
     """
-    m = len(hashes)
-    live = hashes.any(axis=1)
-    sample = np.random.default_rng(0).permutation(np.flatnonzero(live))[:SAMPLE]
-    pairs = _same_band(hashes, np.flatnonzero(live), RULES[0][0])
-    pairs = pairs[~_crowded(hashes, pairs, sample)]
-    if vectors is None or len(sample) < 3:
+    live = np.flatnonzero(hashes.any(axis=1))
+    sample = np.sort(np.random.default_rng(0).permutation(live)[:SAMPLE])
+    pairs = _same_band(hashes, live, RESAVED_BITS)
+    if len(sample) < 3:
         return pairs, (hamming(*hashes[pairs.T]) / 64).astype(np.float32)
-    at = np.arange(m) if at is None else at
-    space = _Space(vectors, at, np.sort(sample))
-    reach = np.where(live, space.yardstick * max(rule[1] for rule in RULES[1:]), 0)
-    pairs = np.concatenate([pairs, _within(space.points, reach.astype(np.float32))])
-    pairs = np.unique(pairs[live[pairs].all(axis=1)], axis=0).reshape(-1, 2)
-    bits, mirror_bits = hamming(*hashes[pairs.T]), hamming(*hashes[pairs.T], mirrored=True)
+    space = None if vectors is None else _Space(vectors, np.arange(len(hashes)) if at is None else at, sample)
+    if space is not None:
+        reach = np.zeros(len(hashes), np.float32)
+        reach[live] = space.yardstick[live] * max(rule[1] for rule in RULES[1:])
+        pairs = np.concatenate([pairs, _within(space.points, reach)])
+        pairs = np.unique(pairs[reach[pairs].all(axis=1)], axis=0).reshape(-1, 2)
+    yardstick = _hash_yardstick(hashes, pairs, sample)
+    bits = (hamming(*hashes[pairs.T]) + SLACK) / yardstick
+    mirror_bits = (hamming(*hashes[pairs.T], mirrored=True) + SLACK) / yardstick
     possible = np.minimum(bits, mirror_bits) <= max(rule[0] for rule in RULES)
     pairs, bits, mirror_bits = pairs[possible], bits[possible], mirror_bits[possible]
+    if space is None:
+        resaved = bits <= RULES[0][0]
+        return pairs[resaved], bits[resaved].astype(np.float32)
     relative = space.relative(pairs)
     agreed = np.zeros(len(pairs), bool)
     for most_bits, most_relative, mirrored in RULES:
@@ -153,7 +157,8 @@ class _Space:
         self.points = np.empty((len(at), basis.shape[1]), np.float32)
         for start in range(0, len(at), _BLOCK):
             self.points[start : start + _BLOCK] = self.rows(np.arange(start, min(start + _BLOCK, len(at)))) @ basis
-        self.yardstick = self._neighbour_distance(sample)
+        everyone = np.arange(len(at))
+        self.yardstick = np.sqrt(np.maximum(2 - 2 * _neighbour_cosine(self.points, everyone, sample), 1e-12))
 
     def _unit(self, raw: Floats) -> Floats:
         centred = raw - self._mean
@@ -162,21 +167,6 @@ class _Space:
     def rows(self, at: Integers) -> Floats:
         return self._unit(np.asarray(self._vectors[self._at[at]], np.float32))
 
-    def _neighbour_distance(self, sample: Integers) -> Floats:
-        """Distance to the NEIGHBOUR-th of the sample, oneself not counted: what the projection leaves out of two different
-        pictures is as good as uncorrelated, so that the inner product of the projections stands for the whole one."""
-        anchors, k = self.points[sample], min(NEIGHBOUR, len(sample) - 1)
-        out = np.empty(len(self.points), np.float32)
-        place = np.full(len(self.points), -1)
-        place[sample] = np.arange(len(sample))
-        for start in range(0, len(out), _BLOCK):
-            cosine = self.points[start : start + _BLOCK] @ anchors.T
-            own = place[start : start + _BLOCK]
-            cosine[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
-            kth = np.partition(cosine, len(sample) - k, axis=1)[:, len(sample) - k]
-            out[start : start + _BLOCK] = np.sqrt(np.maximum(2 - 2 * kth, 0))
-        return out
-
     def relative(self, pairs: Integers) -> Floats:
         """Distance of whole embeddings over the smaller of the two yardsticks, float32 ``[P]``."""
         out = np.empty(len(pairs), np.float32)
@@ -184,8 +174,35 @@ class _Space:
             left, right = pairs[start : start + _BLOCK].T
             distance = np.linalg.norm(self.rows(left) - self.rows(right), axis=1)
             yardstick = np.minimum(self.yardstick[left], self.yardstick[right])
-            out[start : start + _BLOCK] = distance / np.maximum(yardstick, 1e-6)
+            out[start : start + _BLOCK] = distance / yardstick
         return out
+
+
+def _neighbour_cosine(points: Floats, asked: Integers, sample: Integers) -> Floats:
+    """Inner product of rows ``asked`` with the NEIGHBOUR-th nearest of the sample, oneself not counted.
+
+    What a projection leaves out of two different pictures is as good as uncorrelated, so that the product of the projections
+    stands for that of the whole vectors.
+    """
+    anchors, k = points[sample], min(NEIGHBOUR, len(sample) - 1)
+    out = np.empty(len(asked), np.float32)
+    place = np.full(len(points), -1)
+    place[sample] = np.arange(len(sample))
+    for start in range(0, len(asked), _BLOCK):
+        rows = asked[start : start + _BLOCK]
+        cosine = points[rows] @ anchors.T
+        own = place[rows]
+        cosine[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
+        out[start : start + _BLOCK] = np.partition(cosine, len(sample) - k, axis=1)[:, len(sample) - k]
+    return out
+
+
+def _hash_yardstick(hashes: NDArray[np.uint8], pairs: Integers, sample: Integers) -> Floats:
+    """Hamming distance from each pair to the NEIGHBOUR-th of the sample, the smaller of the two, float32 ``[P]``, at least 1."""
+    signs = (2 * np.unpackbits(hashes, axis=1).astype(np.float32) - 1) / 8
+    asked, place = np.unique(pairs, return_inverse=True)
+    distance = 32 * (1 - _neighbour_cosine(signs, asked, sample))
+    return np.asarray(np.maximum(distance[place.reshape(pairs.shape)].min(axis=1), 1), np.float32)
 
 
 def _leading(x: Floats) -> Floats:
@@ -248,17 +265,6 @@ def _same_band(hashes: NDArray[np.uint8], live: Integers, most: int) -> Integers
             close = hamming(hashes[a], hashes[b]) <= most
             found.append(np.sort(np.stack([a[close], b[close]], axis=1), axis=1))
     return np.unique(np.concatenate(found), axis=0).reshape(-1, 2)
-
-
-def _crowded(hashes: NDArray[np.uint8], pairs: Integers, sample: Integers) -> NDArray[np.bool_]:
-    """Pairs whose hashes many others share nearly: there, equality of hashes is no evidence."""
-    asked, place = np.unique(pairs, return_inverse=True)
-    signs = 2 * np.unpackbits(hashes[sample], axis=1).astype(np.float32) - 1
-    near = np.zeros(len(asked), np.int64)
-    for start in range(0, len(asked), _BLOCK):
-        mine = 2 * np.unpackbits(hashes[asked[start : start + _BLOCK]], axis=1).astype(np.float32) - 1
-        near[start : start + _BLOCK] = (mine @ signs.T > 64 - 2 * CROWD).sum(axis=1)
-    return np.asarray((near > NEIGHBOUR)[place.reshape(pairs.shape)].any(axis=1), bool)
 
 
 def _codes(values: Column | NDArray[Any], *, empty_is_one: bool = True) -> Integers:
