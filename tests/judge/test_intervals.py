@@ -65,7 +65,9 @@ EQUAL, SKEWED = np.full(6, 1 / 6), np.array([0.5, 0.25, 0.13, 0.07, 0.05])
         ("ece", EQUAL, 200, 2.5, 250, 0.91, 1.0),
     ],
 )
-def test_coverage(name: str, share: np.ndarray, n: int, edge: float, rounds: int, lowest: float, highest: float) -> None:
+def test_coverage(
+    name: str, share: np.ndarray, n: int, edge: float, rounds: int, lowest: float, highest: float
+) -> None:
     """Of intervals from fresh data sets, about 95 % contain the value on 200,000 images."""
     rng = np.random.default_rng(11)
     z, y = simulated(rng, 200_000, share, edge)

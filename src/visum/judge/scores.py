@@ -112,9 +112,13 @@ def score(name: str, case: Case, ends: Ends) -> Score:
     elif method == "delong":
         low, high, method = _auc_interval(case, ranking.averaged(task, classes))
     else:
-        low, high = float(ends[name][0][0]), float(ends[name][1][0])
-        if low == high == value and value in (0.0, 1.0) and name != "log_loss":
-            low, high = _wilson(value, n)
+        low, high = (float(end[0]) for end in ends[name])
+        if not high - low > 1e-6:  # resamples are all alike: one image, or no mistake at all
+            low, high, method = NAN, NAN, ""
+            if name not in ("log_loss", "brier", "ece") and value in (0.0, 1.0):
+                low, high, method = *_wilson(value, n), "wilson"
+        else:
+            low, high = min(low, value), max(high, value)  # they are made in float32
     return Score(name, value, low, high, n, method)
 
 
