@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from judged import predictions
 
 from visum.judge import intervals, metrics, ranking
-from visum.judge.averages import average_interval, effects
+from visum.judge.averages import average_interval, average_variance, effects
 from visum.judge.evaluate import score
-from visum.types import Predictions, column
+from visum.types import Predictions, Task, column, decisions
 
 
 def test_wilson_is_scipys() -> None:
@@ -110,6 +111,29 @@ def test_influences_sum_to_zero_and_match_leaving_one_out() -> None:
         assert hit[0] == pytest.approx(gone, rel=0.05)
 
 
+def test_weighted_recall_varies_as_accuracy_does() -> None:
+    """Weighted recall is accuracy, so that its variance is p (1 - p) / N; F1's has misses and false answers together."""
+    given_ = predictions("multiclass")
+    y, a = given_.labels, decisions(given_)
+    share = (y == a).mean()
+    found = average_variance("recall", "weighted", y, a, 10)
+    assert found == pytest.approx(share * (1 - share) / len(y))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+@pytest.mark.parametrize("average", ["macro", "weighted"])
+@pytest.mark.parametrize("kind", ["precision", "recall", "f1"])
+def test_average_variance_is_the_resamples(kind: str, average: str, task: Task) -> None:
+    """The averages over 500 resamples of the images vary as the influences say."""
+    given_, rng = predictions(task), np.random.default_rng(0)
+    y, a, k = given_.labels, decisions(given_), len(given_.classes)
+    values = []
+    for _ in range(500):
+        pick = rng.integers(0, len(y), len(y))
+        values.append(metrics.METRICS[f"{average}_{kind}"](np.empty((0, k), np.float32), y[pick], a[pick], task))
+    assert np.std(values) == pytest.approx(average_variance(kind, average, y, a, k) ** 0.5, rel=0.1)
+
+
 def test_average_interval_is_wilsons_where_it_is_a_plain_share() -> None:
     """Equal classes with equal shares right: macro recall is a share of N images."""
     y = np.repeat(np.arange(4), 25)
@@ -163,6 +187,14 @@ def test_bootstrap_of_a_mean_is_scipys() -> None:
         other = stats.bootstrap((values,), np.mean, n_resamples=4000, method=theirs, rng=1).confidence_interval
         assert low[0] == pytest.approx(other.low, abs=0.02)
         assert high[0] == pytest.approx(other.high, abs=0.02)
+    few = values[:60]
+
+    def spread(w: np.ndarray) -> np.ndarray:
+        return w @ few**2 / 60 - (w @ few / 60) ** 2  # biased and skewed
+
+    low_, high_ = intervals.bootstrap(spread, 60, resamples=20_000, seed=1, method="bca")
+    other = stats.bootstrap((few,), np.var, n_resamples=20_000, method="BCa", rng=1).confidence_interval
+    assert (low_[0], high_[0]) == pytest.approx((other.low, other.high), rel=0.025)
     again = intervals.bootstrap(lambda w: w @ values / 150, 150, resamples=4000, seed=1, method="bca")
     assert (again[0][0], again[1][0]) == (low[0], high[0])
 

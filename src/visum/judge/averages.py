@@ -42,35 +42,42 @@ def effects(kind: str, true: Array, false: Array, missed: Array) -> tuple[Array,
     return (up, down, zero) if kind == "precision" else (up, zero, down)
 
 
-def average_interval(kind: str, average: str, labels: Integers, answers: Integers, classes: int) -> tuple[float, float]:
-    """Interval of a macro or weighted average over classes: Wilson's, with an effective number of images.
-
-    The variance comes from the influence of each image (delta method; Takahashi et al. 2022, Appl. Intell. 52:4961, for
-    F1), so that a confused image, a miss of one class and a false answer of another, counts once and as both. It is
-    never taken as smaller than if all classes had the same share right: a rare class that happens to have no mistake
-    does not count as certain.
+def average_variance(kind: str, average: str, labels: Integers, answers: Integers, classes: int) -> float:
+    """Variance of a macro or weighted average over classes (delta method; for F1 see Takahashi et al. 2022, Appl. Intell.
+    52:4961): the sum over images of their squared influence, so that a confused image, a miss of one class and a false
+    answer of another, counts once and as both. In weighted averages the class mix varies with the images.
 
     Args:
         kind: precision, recall or f1.
-        average: macro or weighted; the class mix is resampled with the images.
+        average: macro or weighted.
         labels, answers: int64 ``[N]``, or 0/1 ``[N, K]``.
     """
     true, false, missed = counts(labels, answers, classes)
     score, images = COUNTED[kind](true, false, missed), true + missed
     weight = class_weights(average, images)
-    value = float(weight @ score)
     hit, wrong, miss = (effect * weight for effect in effects(kind, true, false, missed))
-    if average == "weighted":  # one more image of a good class raises the average, too
-        hit, miss = (effect + (score - value) / images.sum() for effect in (hit, miss))
+    if average == "weighted" and images.any():  # one more image of a good class raises the average, too
+        mix = (score - weight @ score) / images.sum()
+        hit, miss = hit + mix, miss + mix
     if labels.ndim == 2:
         each = (labels & answers) @ (hit - wrong - miss) + answers @ wrong + labels @ miss
-        variance = float(each @ each)
-    else:
-        table = confusion(labels, answers, classes)
-        mistakes = (table - np.diag(np.diag(table))) * (miss[:, None] + wrong[None, :]) ** 2
-        variance = float(np.diag(table) @ hit**2 + mistakes.sum())
-    support = true + false if kind == "precision" else images
-    size = effective_size(weight, support)
+        return float(each @ each)
+    table = confusion(labels, answers, classes)
+    mistakes = (table - np.diag(np.diag(table))) * (miss[:, None] + wrong[None, :]) ** 2
+    return float(np.diag(table) @ hit**2 + mistakes.sum())
+
+
+def average_interval(kind: str, average: str, labels: Integers, answers: Integers, classes: int) -> tuple[float, float]:
+    """Interval of a macro or weighted average over classes, (low, high): Wilson's, with an effective number of images.
+
+    The variance is ``average_variance``, but never less than if all classes had the same share right: a rare class that
+    happens to have no mistake does not count as certain. Arguments as there.
+    """
+    true, false, missed = counts(labels, answers, classes)
+    weight = class_weights(average, true + missed)
+    value = float(weight @ COUNTED[kind](true, false, missed))
+    size = effective_size(weight, true + (false if kind == "precision" else missed))
+    variance = average_variance(kind, average, labels, answers, classes)
     if variance > 0:
         variance = max(variance, value * (1 - value) / size)
     return effective_wilson(value, variance, size)
