@@ -130,7 +130,8 @@ def _whole(rows: NDArray[np.float64]) -> Integers:
     """Round to whole numbers so that rows keep their sums: the largest remainders are rounded up."""
     down = np.floor(rows + 1e-9)
     missing = np.rint(rows.sum(axis=1) - down.sum(axis=1)).astype(np.int64)
-    rank = np.argsort(np.argsort(down - rows, axis=1, kind="stable"), axis=1)
+    order = np.argsort((down - rows)[:, ::-1].round(9), axis=1, kind="stable")  # of equal remainders the last class first
+    rank = np.argsort(order, axis=1)[:, ::-1]
     return np.asarray(down + (rank < missing[:, None]), np.int64)
 
 
