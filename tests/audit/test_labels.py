@@ -143,7 +143,9 @@ def test_laws(noisy: Noisy) -> None:
     assert set(order[labels.suspects(p[order], y[order])].tolist()) == set(found.tolist())
     swap = np.random.default_rng(1).permutation(10)
     renamed = np.argsort(swap)[y]
-    assert len(set(labels.suspects(p[:, swap], renamed).tolist()) ^ set(found.tolist())) <= 6  # ties are rounded by class order
+    assert (
+        len(set(labels.suspects(p[:, swap], renamed).tolist()) ^ set(found.tolist())) <= 6
+    )  # ties are rounded by class order
     assert not np.isin(found, np.flatnonzero(p.argmax(axis=1) == y)).any()
     unlabelled = y.copy()
     unlabelled[found[:5]] = -1

@@ -62,7 +62,9 @@ def test_measures_stay_in_range_on_the_smallest_and_flattest_pictures() -> None:
         assert got.dtype == np.float32
         assert np.isfinite(got).all()
         assert (got >= 0).all()
-        assert (got[[NAMES.index(n) for n in ("brightness", "contrast", "shadow", "highlight", "saturation")]] <= 1).all()
+        assert (
+            got[[NAMES.index(n) for n in ("brightness", "contrast", "shadow", "highlight", "saturation")]] <= 1
+        ).all()
 
 
 def test_sharpness_ignores_contrast_and_hardly_knows_size(garments) -> None:
@@ -70,7 +72,9 @@ def test_sharpness_ignores_contrast_and_hardly_knows_size(garments) -> None:
     pictures = garments.pictures[::10]
     whole = np.array([quality.measure(p)[at] for p in pictures])
     dim = np.array([quality.measure((p * 0.6).astype(np.uint8))[at] for p in pictures])
-    half = np.array([quality.measure(cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))[at] for p in pictures])
+    half = np.array(
+        [quality.measure(cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))[at] for p in pictures]
+    )
     blurred = np.array([quality.measure(cv2.GaussianBlur(p, (0, 0), 2))[at] for p in pictures])
     assert np.median(dim / whole) == pytest.approx(1, abs=0.1)
     assert np.median(half / whole) < 1.6
@@ -124,7 +128,10 @@ def test_sets_that_are_dark_or_tiny_throughout_raise_no_alarm(garments) -> None:
 
 def test_unreadable_files_are_counted_by_reason() -> None:
     errors = [UnreadableImage("truncated JPEG: 31 of 400 rows", path="a.jpg")]
-    errors += [UnreadableImage("truncated JPEG: 2 of 9 rows", path="b.jpg"), UnreadableImage("empty file", path="c.jpg")]
+    errors += [
+        UnreadableImage("truncated JPEG: 2 of 9 rows", path="b.jpg"),
+        UnreadableImage("empty file", path="c.jpg"),
+    ]
     (found,) = quality.unreadable_files(errors, 997)
     assert found.severity == "warning"
     assert found.ids == ("a.jpg", "b.jpg", "c.jpg")
@@ -139,7 +146,9 @@ def test_imbalance_and_small_classes_are_named() -> None:
     found = kinds(quality.classes(table))
     assert found["class_imbalance"].numbers["ratio"] == 60
     share = np.array([300, 100, 5]) / 405
-    assert found["class_imbalance"].numbers["effective_classes"] == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+    assert found["class_imbalance"].numbers["effective_classes"] == pytest.approx(
+        np.exp(-(share * np.log(share)).sum())
+    )
     assert found["class_imbalance"].severity == "warning"
     assert "“class2” (5), “class3” (0)" in found["few_images"].message
     assert rows_of(found["few_images"]) == set(range(400, 405))

@@ -48,7 +48,7 @@ def _moments(pixels: Pixels) -> tuple[Floats, Floats]:
     import cv2
 
     mean, deviation = cv2.meanStdDev(pixels)
-    return mean.ravel() / 255, deviation.ravel() / 255
+    return (mean.ravel() / 255).astype(np.float32), (deviation.ravel() / 255).astype(np.float32)
 
 
 def findings(
@@ -93,8 +93,8 @@ def findings(
         severity: Severity = "serious" if share >= EXPLAINED["serious"] and kind == "border_shortcut" else "warning"
         message = (
             f"A classifier that sees only {what} is right {100 * score.value:.0f} % of the time, the real one "
-            f"{100 * real.value:.0f} %, always answering the most frequent class {100 * majority.value:.0f} %: the background may "
-            f"give the classes away. {advice}."
+            f"{100 * real.value:.0f} %, always answering the most frequent class {100 * majority.value:.0f} %: "
+            f"the background may give the classes away. {advice}."
         )
         numbers = {"shortcut": score.value, "real": real.value, "majority": majority.value, "share": share}
         out.append(Finding(kind, severity, message, (), numbers))

@@ -79,7 +79,9 @@ def find(
     """
     n = len(table)
     if hashes.shape != (n, 8) or (vectors is not None and len(vectors) != n):
-        raise ValueError(f"{n} rows, but hashes {hashes.shape}" + (f", vectors {vectors.shape}" if vectors is not None else ""))
+        raise ValueError(
+            f"{n} rows, but hashes {hashes.shape}" + (f", vectors {vectors.shape}" if vectors is not None else "")
+        )
     digest = _codes(table.sha256, empty_is_one=False)
     first, copy_of = np.unique(digest, return_index=True, return_inverse=True)[1:]
     near, distance = near_copies(hashes[first], None if vectors is None else vectors, first)
@@ -87,9 +89,10 @@ def find(
     exact = _stars(digest)
     clusters = connected(n, np.concatenate([exact, pairs]))
     split = _codes(table.splits)
-    label = _codes(np.array([" ".join(map(str, sorted(one))) for one in table.labels], object))
-    if table.task == "multilabel":
-        label = np.abs(label)  # there, no label is a label like any other
+    no_label = (
+        "none" if table.task == "multilabel" else ""
+    )  # with several labels an image, none is an answer like any other
+    label = _codes(np.array([" ".join(map(str, sorted(one))) or no_label for one in table.labels], object))
     out = [*_exact_findings(table, digest, split, label)]
     out += _near_findings(table, pairs[np.argsort(distance, kind="stable")], np.asarray(copy_of), split, label)
     return clusters, out
@@ -199,7 +202,7 @@ def _neighbour_cosine(points: Floats, asked: Integers, sample: Integers) -> Floa
 
 def _hash_yardstick(hashes: NDArray[np.uint8], pairs: Integers, sample: Integers) -> Floats:
     """Hamming distance from each pair to the NEIGHBOUR-th of the sample, the smaller of the two, float32 ``[P]``, at least 1."""
-    signs = (2 * np.unpackbits(hashes, axis=1).astype(np.float32) - 1) / 8
+    signs = ((2 * np.unpackbits(hashes, axis=1).astype(np.int8) - 1) / 8).astype(np.float32)
     asked, place = np.unique(pairs, return_inverse=True)
     distance = 32 * (1 - _neighbour_cosine(signs, asked, sample))
     return np.asarray(np.maximum(distance[place.reshape(pairs.shape)].min(axis=1), 1), np.float32)
@@ -290,7 +293,7 @@ def _contrasts(group: Integers, key: Integers) -> Integers:
     first, inverse = np.unique(group, return_index=True, return_inverse=True)[1:]
     leader = first[inverse]
     other = np.flatnonzero(key != key[leader])
-    named, where = np.unique(group[other], return_index=True)
+    where = np.unique(group[other], return_index=True)[1]
     second = np.full(len(first), -1)
     second[inverse[other[where]]] = other[where]
     partner = np.where(key == key[leader], second[inverse], leader)
@@ -342,29 +345,23 @@ def _differing(left: list[int], right: list[int], key: Integers) -> tuple[int, i
 
 
 _ADVICE = {
-    "classes": "with different labels, so that at least one label is wrong. Look at the pairs and correct or delete one of each.",
-    "splits": "in different splits, so that scores on them measure memory. Delete one of each pair, or leave the split to visum, "
-    "which keeps copies together.",
-    "": "of another with the same label. They teach nothing new and count twice; delete one of each pair.",
+    "classes": "of each other with different labels, so that at least one label is wrong. Look at the pairs and correct or "
+    "delete one of each.",
+    "splits": "of each other in different splits, so that scores on them measure memory. Delete one of each pair, or leave "
+    "the split to visum, which keeps copies together.",
+    "": "of others with the same label. Copies teach nothing new and count twice; delete one of each pair.",
 }
 
 
 def _report(table: Manifest, kind: str, severity: Severity, pairs: Integers, what: str) -> list[Finding]:
     if not len(pairs):
         return []
-    concerned = np.unique(pairs)
+    concerned, fault = np.unique(pairs), kind.partition("_across_")[2]
     numbers = {"pairs": float(len(pairs)), "images": float(len(concerned))}
-    reason = kind.partition("_across_")[2]
-    if reason == "splits":
-        for name in ("validation", "test"):
-            numbers[name] = float((table.splits[concerned] == name).sum())
-        held_out = " and ".join(f"{int(numbers[name]):,} in {name}" for name in ("validation", "test") if numbers[name])
-        what = f"{what} of each other ({held_out})"
-    elif reason:
-        what += " of each other"
-    subject = f"{len(concerned):,} images" if reason else f"{len(np.unique(pairs[:, 1])):,} images"
-    verb = "are" if reason or len(pairs) > 1 else "is"
-    if not reason and len(np.unique(pairs[:, 1])) == 1:
-        subject, what, verb = "1 image", what.replace("copies", "copy"), "is a"
-    message = f"{subject} {verb} {what} {_ADVICE[reason]}"
+    message = f"{len(concerned):,} images are {what} {_ADVICE[fault]}"
+    if fault == "splits":
+        held_out = {name: int((table.splits[concerned] == name).sum()) for name in ("validation", "test")}
+        numbers |= held_out
+        listed = " and ".join(f"{number:,} in {name}" for name, number in held_out.items() if number)
+        message = f"{len(concerned):,} images ({listed}) are {what} {_ADVICE[fault]}"
     return [Finding(kind, severity, message, tuple(table.ids[pairs.ravel()]), numbers)]

@@ -6,6 +6,7 @@ Probabilities must be out of fold: a model that has seen a wrong label may have 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from visum.types import Finding, Floats, Integers, Manifest, Severity, targets
 LOOK_AT = 20  # how many the message asks to look at first
 
 
-def suspects(probabilities: Floats, labels: Integers) -> Integers:
+def suspects(probabilities: NDArray[np.floating[Any]], labels: Integers) -> Integers:
     """Images whose label is probably wrong, worst first: int64 ``[S]`` row numbers.
 
     Args:
@@ -43,7 +44,7 @@ def suspects(probabilities: Floats, labels: Integers) -> Integers:
     return at[np.argsort(margin[at], kind="stable")]
 
 
-def confident_joint(probabilities: Floats, labels: Integers) -> Integers:
+def confident_joint(probabilities: NDArray[np.floating[Any]], labels: Integers) -> Integers:
     """How many images of each given class truly belong to each class: int64 ``[K, K]``, rows given, columns true.
 
     Class k is believed of an image from the mean self-confidence of class k on (eq. 2); of several believed classes the most
@@ -86,19 +87,19 @@ def findings(table: Manifest, probabilities: Floats, *, where: NDArray[np.bool_]
     if not len(found):
         return []
     share = len(found) / len(at)
-    pairs = Counter(_disagreements(table, p[found], y[found])).most_common(1)
-    (given, better), often = pairs[0]
+    (given, better), often = Counter(_disagreements(table, p[found], y[found])).most_common(1)[0]
+    first = "these" if len(found) <= LOOK_AT else f"the first {LOOK_AT}"
     message = (
-        f"{len(found):,} of {len(at):,} labels ({100 * share:.1f} %) are suspected to be wrong: a model that never saw the image is "
-        f"sure of something else, most often {better} instead of {given} ({often}). "
-        f"Open the report or the lab, look at {'these' if len(found) <= LOOK_AT else f'the first {LOOK_AT}'} first, and correct the wrong ones."
+        f"{len(found):,} of {len(at):,} labels ({100 * share:.1f} %) are suspected to be wrong: a model that never saw the "
+        f"image is sure of something else, most often {better} instead of {given} ({often}). "
+        f"Open the report or the lab, look at {first} first, and correct the wrong ones."
     )
     numbers = {"suspects": float(len(found)), "share": share, "noise_rate": noise_rate(p, y)}
     severity: Severity = "warning" if share >= 0.01 else "info"
     return [Finding("suspect_label", severity, message, tuple(table.ids[at[found]]), numbers)]
 
 
-def noise_rate(probabilities: Floats, labels: Integers) -> float:
+def noise_rate(probabilities: NDArray[np.floating[Any]], labels: Integers) -> float:
     """Estimated share of wrong labels, 0 … 1: what the confident joint counts off its diagonal (mean over classes when
     labels are 0/1 ``[N, K]``)."""
     if labels.ndim == 2:
@@ -130,7 +131,9 @@ def _whole(rows: NDArray[np.float64]) -> Integers:
     """Round to whole numbers so that rows keep their sums: the largest remainders are rounded up."""
     down = np.floor(rows + 1e-9)
     missing = np.rint(rows.sum(axis=1) - down.sum(axis=1)).astype(np.int64)
-    order = np.argsort((down - rows)[:, ::-1].round(9), axis=1, kind="stable")  # of equal remainders the last class first
+    order = np.argsort(
+        (down - rows)[:, ::-1].round(9), axis=1, kind="stable"
+    )  # of equal remainders the last class first
     rank = np.argsort(order, axis=1)[:, ::-1]
     return np.asarray(down + (rank < missing[:, None]), np.int64)
 

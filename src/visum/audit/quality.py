@@ -66,7 +66,7 @@ def measure(picture: Pixels) -> Floats:
     )
 
 
-def _laplacian_variance(grey: Pixels) -> float:
+def _laplacian_variance(grey: NDArray[Any]) -> float:
     import cv2
 
     return float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1].item() ** 2)
@@ -125,7 +125,8 @@ def classes(table: Manifest) -> list[Finding]:
         )
         out.append(_finding("unlabelled", "info", message, _ids(table, missing), images=number))
     learnable = member[in_split(table, "train") | (table.splits == "")].sum(axis=0)
-    if (orphan := (learnable == 0) & (counts > 0)).any():
+    orphan = np.asarray((learnable == 0) & (counts > 0), bool)
+    if orphan.any():
         named = _names(table, orphan)
         message = (
             f"{named}: images in validation or test but none to train on, so that the class cannot be learnt. "
@@ -133,7 +134,8 @@ def classes(table: Manifest) -> list[Finding]:
         )
         ids = _ids(table, member[:, orphan].any(axis=1))
         out.append(_finding("class_without_training_images", "serious", message, ids, classes=int(orphan.sum())))
-    if (few := counts < FEW_IMAGES).any():
+    few = np.asarray(counts < FEW_IMAGES, bool)
+    if few.any():
         listed = _names(table, few, counts)
         message = (
             f"Few images: {listed}. Results of such a class are mostly chance; "
@@ -146,7 +148,10 @@ def classes(table: Manifest) -> list[Finding]:
     if len(present) > 1 and (ratio := present.max() / present.min()) >= 3:
         share = present / present.sum()
         effective = float(np.exp(-(share * np.log(share)).sum()))
-        largest, smallest = table.classes[counts.argmax()], table.classes[np.where(counts > 0, counts, counts.max() + 1).argmin()]
+        largest, smallest = (
+            table.classes[counts.argmax()],
+            table.classes[np.where(counts > 0, counts, counts.max() + 1).argmin()],
+        )
         message = (
             f"“{largest}” has {present.max()} images, “{smallest}” {present.min()}: {ratio:.1f} times as many, as if there "
             f"were {effective:.1f} balanced classes instead of {len(present)}. Judge by balanced accuracy or macro F1, "
@@ -232,13 +237,17 @@ def pixels(table: Manifest, measures: Floats) -> list[Finding]:
     for kind, where, order, severity, says in checks:
         if number := int(where.sum()):
             message = f"{_images(number)} {_are(number)} {says}."
-            out.append(_finding(kind, severity, message, _ids(table, where, order), images=number, share=number / len(table)))
+            out.append(
+                _finding(kind, severity, message, _ids(table, where, order), images=number, share=number / len(table))
+            )
     return out + _colour_mix(table, of["saturation"], rest)
 
 
 def _colour_mix(table: Manifest, saturation: NDArray[np.float64], rest: NDArray[np.bool_]) -> list[Finding]:
     grey, colourful = rest & (saturation <= GREY_SATURATION), rest & (saturation > GREY_SATURATION)
-    minority, name, other = (grey, "grey", "colour") if grey.sum() <= colourful.sum() else (colourful, "in colour", "grey")
+    minority, name, other = (
+        (grey, "grey", "colour") if grey.sum() <= colourful.sum() else (colourful, "in colour", "grey")
+    )
     number = int(minority.sum())
     if not number:
         return []
@@ -246,7 +255,11 @@ def _colour_mix(table: Manifest, saturation: NDArray[np.float64], rest: NDArray[
         f"{_images(number)} {_are(number)} {name} while the rest are {other}. "
         "If colour matters for the classes, replace them; if grey pictures will come in use, collect some of every class."
     )
-    return [_finding("colour_mix", "info", message, _ids(table, minority, saturation), images=number, share=number / len(table))]
+    return [
+        _finding(
+            "colour_mix", "info", message, _ids(table, minority, saturation), images=number, share=number / len(table)
+        )
+    ]
 
 
 def _robust_z(values: NDArray[np.float64], among: NDArray[np.bool_], least: float) -> NDArray[np.float64]:
@@ -258,7 +271,7 @@ def _robust_z(values: NDArray[np.float64], among: NDArray[np.bool_], least: floa
     return np.asarray((values - centre) / max(float(scale), least), np.float64)
 
 
-def _ids(table: Manifest, where: NDArray[np.bool_], order: NDArray[Any] | None = None) -> tuple[str, ...]:
+def _ids(table: Manifest, where: NDArray[Any], order: NDArray[Any] | None = None) -> tuple[str, ...]:
     at = np.flatnonzero(where)
     if order is not None:
         at = at[np.argsort(order[at], kind="stable")]
