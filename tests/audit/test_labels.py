@@ -152,6 +152,21 @@ def test_laws(noisy: Noisy) -> None:
     assert not np.isin(found[:5], labels.suspects(p, unlabelled)).any()
 
 
+def test_a_model_that_prefers_the_given_label_is_believed() -> None:
+    """Class 1 is believed from 0.3 on, so that rows given 0 with 0.35 count against it, yet 0 remains more probable."""
+    from cleanlab.filter import find_label_issues
+
+    rng = np.random.default_rng(0)
+    given = np.repeat([0, 0, 1], [80, 20, 60])
+    p1 = np.concatenate([rng.uniform(0.01, 0.05, 80), rng.uniform(0.33, 0.4, 20), rng.uniform(0.2, 0.4, 60)])
+    p1[:3] = 0.9
+    p = np.stack([1 - p1, p1], axis=1)
+    assert labels.confident_joint(p, given)[0, 1] > 3
+    got = labels.suspects(p, given)
+    np.testing.assert_array_equal(np.sort(got), np.flatnonzero(find_label_issues(given, p, n_jobs=1)))
+    assert set(got.tolist()) == {0, 1, 2}
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_small_and_degenerate_inputs(k: int) -> None:
     p = np.full((4, k), 1 / k, np.float32)

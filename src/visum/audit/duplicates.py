@@ -71,8 +71,8 @@ def find(
         int64 ``[N]``: the smallest row of the cluster each row belongs to (its own number if it has no copy); and findings
         whose ids are pairs that stand side by side, nearest first.
 
-    Cost: ``N² · 64`` multiplications in blocks (4 s for 60,000 rows on two cores) and ``N · D`` to project; beyond the
-    projected rows, memory does not grow with N.
+    Time: ``N² · 64 / 2`` multiplications in blocks (4 of the 7 s for 60,000 rows of 1,904 columns on two cores) and
+    ``N · D · 64`` to project. Memory: ``N · 66 · 3`` floats beyond the arguments (100 MB for 60,000 rows).
 
     Raises:
         ValueError: shapes do not fit.
@@ -89,9 +89,8 @@ def find(
     exact = _stars(digest)
     clusters = connected(n, np.concatenate([exact, pairs]))
     split = _codes(table.splits)
-    no_label = (
-        "none" if table.task == "multilabel" else ""
-    )  # with several labels an image, none is an answer like any other
+    # with several labels an image, "none of the classes" is an answer like any other
+    no_label = "none" if table.task == "multilabel" else ""
     label = _codes(np.array([" ".join(map(str, sorted(one))) or no_label for one in table.labels], object))
     out = [*_exact_findings(table, digest, split, label)]
     out += _near_findings(table, pairs[np.argsort(distance, kind="stable")], np.asarray(copy_of), split, label)

@@ -132,7 +132,7 @@ def classes(table: Manifest) -> list[Finding]:
             f"{named}: images in validation or test but none to train on, so that the class cannot be learnt. "
             "Move some of its images to train, or drop the class."
         )
-        ids = _ids(table, member[:, orphan].any(axis=1))
+        ids = _ids(table, np.any(member[:, orphan], axis=1))
         out.append(_finding("class_without_training_images", "serious", message, ids, classes=int(orphan.sum())))
     few = np.asarray(counts < FEW_IMAGES, bool)
     if few.any():
@@ -141,7 +141,7 @@ def classes(table: Manifest) -> list[Finding]:
             f"Few images: {listed}. Results of such a class are mostly chance; "
             f"collect at least {FEW_IMAGES}, better 100, or merge it with a similar class."
         )
-        ids = _ids(table, member[:, few].any(axis=1))
+        ids = _ids(table, np.any(member[:, few], axis=1))
         number = int(few.sum())
         out.append(_finding("few_images", "warning", message, ids, classes=number, smallest=int(counts.min())))
     present = counts[counts > 0]
