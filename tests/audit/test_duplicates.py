@@ -332,7 +332,7 @@ def test_60_000_digits_fit_in_time_and_memory_and_stay_apart(clothing: Path) -> 
 def test_altered_files_are_found_through_the_real_backbone(clothing: Path, tmp_path: Path) -> None:
     """Files altered at their own size, through decoder, store and the packaged network, between 400 other photos."""
     from visum.data import load
-    from visum.models import embed, weights, zoo
+    from visum.models import embed, weights
 
     files = sorted(clothing.glob("validation/*/*.jpg"))
     names = []
@@ -355,11 +355,12 @@ def test_altered_files_are_found_through_the_real_backbone(clothing: Path, tmp_p
         for number in originals:
             names.append(f"{name}{number}.jpg")
             change(Image.open(tmp_path / f"{number}.jpg").convert("RGB")).save(tmp_path / names[-1], quality=quality)
-    preprocess = zoo.preprocess("efficientnet_lite0")
+    backbone = weights.find()
+    preprocess = backbone.preprocess
     table, bad = load.index(manifest(tmp_path, "multiclass", ["a", "b"], names, [(0,)] * len(names)), preprocess)
     assert not bad
     hashes = hashes_of(list(load.pictures(table, preprocess)))
-    vectors = embed.embed(table, embed.Network(weights.find(), preprocess))["plain"].vectors
+    vectors = embed.embed(table, embed.Network(backbone, preprocess))["plain"].vectors
     clusters, found = duplicates.find(table, hashes, vectors)
     at = {name: clusters[row] for row, name in enumerate(table.ids)}
     got = {k: np.mean([at[f"{k}{n}.jpg"] == at[f"{n}.jpg"] for n in originals]) for k in alter}
