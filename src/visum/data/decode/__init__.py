@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from visum.data.decode import limits, pillow
-from visum.data.decode.exif import upright
+from visum.data.decode.exif import turned, upright
 from visum.data.decode.jpeg import decode_jpeg
 from visum.data.decode.raw import Raw
 from visum.data.decode.sniff import EXTRA_FORMATS, FORMATS, HEAD, KINDS, sniff
@@ -95,7 +95,7 @@ def _decode(
     pixels, notes = upright(raw.pixels, raw.turn), raw.notes
     pixels.flags.writeable = False
     if raw.turn > 1:
-        notes = (f"rotated by EXIF orientation {raw.turn}", *notes)
+        notes = (turned(raw.turn), *notes)
     width, height = (raw.height, raw.width) if raw.turn >= 5 else (raw.width, raw.height)
     return Decoded(pixels, kind, width, height, notes)
 

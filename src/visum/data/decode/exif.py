@@ -53,3 +53,8 @@ def upright(pixels: Pixels, turn: int) -> Pixels:
     rows = slice(None, None, -1 if turn in (3, 4, 7, 8) else 1)
     columns = slice(None, None, -1 if turn in (2, 3, 6, 7) else 1)
     return np.ascontiguousarray(pixels[rows, columns])
+
+
+def turned(turn: int) -> str:
+    """The note on an orientation."""
+    return f"rotated by EXIF orientation {turn}"

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from visum.errors import UnreadableImage
 from visum.types import Pixels
 
 _MARKER = re.compile(rb"\xff+([^\xff\x00])")
+_SCAN = re.compile(rb"\xff\xda")  # faster than bytes.count, which is slow where 0xff is frequent
 _SCAN_MARKER = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
@@ -26,8 +30,9 @@ _HIERARCHICAL = frozenset((0xC5, 0xC6, 0xCD, 0xCE))
 _MAX_SEGMENTS = 10_000
 _NUMBER_OF_IMAGES = 0xB001  # CIPA DC-007 (multi-picture format), tag of the index directory
 
-# libjpeg warns of these without any effect on the pixels: unknown versions in headers, fields that baseline ignores
-_HARMLESS = ("unknown JFIF revision", "Unknown Adobe color transform", "Invalid SOS parameters")
+# Refused by simplejpeg although pixels do not suffer: header fields that are of no consequence, rare chroma subsamplings.
+# Pillow reads these, blind to damage within the scans, so that only the end marker tells whether the file is whole.
+_LENIENT = ("unknown JFIF revision", "Unknown Adobe color transform", "Invalid SOS parameters", "subsampling level")
 
 
 @dataclass(frozen=True)
@@ -116,19 +121,37 @@ def _frame(marker: int, body: bytes) -> tuple[int, int, int]:
 def count_scans(data: bytes, start: int) -> int:
     """Scans from the one whose start marker ends at ``start`` up to the end marker; counting stops above ``MAX_SCANS``.
 
-    Entropy-coded data holds no marker but restarts, so that this is one search for the next real marker a scan.
+    Entropy-coded data never holds a marker's two bytes, so that counting these gives an upper bound. Only a suspicious one
+    is checked marker by marker, which costs more: other files may follow the end of this one.
     """
-    scans, at = 1, start
+    bound = 1 + sum(1 for _ in islice(_SCAN.finditer(data, start), limits.MAX_SCANS))
+    if bound <= limits.MAX_SCANS:
+        return bound
+    scans = 1
+    for marker in _markers(data, start):
+        scans += marker == 0xDA
+        if scans > limits.MAX_SCANS:
+            break
+    return scans
+
+
+def _markers(data: bytes, start: int) -> Iterator[int]:
+    """Markers behind the first scan's start, restarts left out, up to and with the end marker."""
+    at = start
     for _ in range(_MAX_SEGMENTS):
         found = _SCAN_MARKER.search(data, at)
-        if found is None or scans > limits.MAX_SCANS:
-            return scans
+        if found is None:
+            return
         marker, at = data[found.end() - 1], found.end()
+        yield marker
         if marker == 0xD9:
-            return scans
-        scans += marker == 0xDA
+            return
         at += int.from_bytes(data[at : at + 2], "big")
     raise limits.damaged("JPEG", f"more than {_MAX_SEGMENTS:,} segments between scans")
+
+
+def _has_end(data: bytes, start: int) -> bool:
+    return 0xD9 in _markers(data, start)
 
 
 def dct_scale(width: int, height: int, shortest: int | None) -> int:
@@ -158,47 +181,53 @@ def decode_jpeg(data: bytes, background: tuple[int, int, int], shortest: int | N
             allowed=f"at most {limits.MAX_SCANS} scans, and {limits.MAX_SCAN_PIXELS // 10**9} billion pixels over all of them",
             next="the picture saved again as an ordinary JPEG",
         )
-    notes = []
+    pixels, notes = _samples(data, head, dct_scale(head.width, head.height, shortest))
     if head.pictures > 1:
         notes.append(f"first of {head.pictures} pictures in the file")
-    scale = dct_scale(head.width, head.height, shortest)
-    pixels, stray = _samples(data, head, scale)
-    if stray:
-        notes.append("stray bytes before the end marker skipped")
     if head.components == 4:
         pixels = _from_cmyk(pixels, inverted=head.adobe)
         notes.append("CMYK converted")
     if head.profile:
         notes.append("colour profile not applied")
-    if scale > 1:
-        notes.append(f"decoded at 1/{scale} scale")
     return Raw(pixels, head.width, head.height, head.turn, tuple(notes))
 
 
-def _samples(data: bytes, head: Header, scale: int) -> tuple[Pixels, bool]:
-    """Samples uint8 ``[h, w, 3 or 4]`` as RGB or stored CMYK, and whether bytes were skipped before the end marker."""
+def _samples(data: bytes, head: Header, scale: int) -> tuple[Pixels, list[str]]:
+    """Samples uint8 ``[h, w, 3 or 4]``, RGB or CMYK as stored, and notes on how they were read."""
     import simplejpeg
 
     size = (-(-head.height // scale), -(-head.width // scale))
     space = "CMYK" if head.components == 4 else "RGB"
     wanted = {"min_height": size[0], "min_width": size[1]} if scale > 1 else {}
-    stray = False
+    notes = [f"decoded at 1/{scale} scale"] if scale > 1 else []
     try:
         try:
             pixels = simplejpeg.decode_jpeg(data, space, **wanted)
         except ValueError as error:
-            # libjpeg words its first warning only. Bytes before the end marker are met last, so nothing else was wrong.
-            stray = "extraneous bytes before marker 0xd9" in str(error)
-            if not stray and not any(words in str(error) for words in _HARMLESS):
+            if "extraneous bytes before marker 0xd9" in str(error):
+                # libjpeg words its first warning only; what stands before the end marker is met last, so the rest is sound
+                pixels = simplejpeg.decode_jpeg(data, space, strict=False, **wanted)
+                notes.append("stray bytes before the end marker skipped")
+            elif any(words in str(error) for words in _LENIENT) and _has_end(data, head.scan):
+                pixels, size = _by_pillow(data), (head.height, head.width)
+                notes = ["odd header fields ignored"]
+            else:
                 raise
-            pixels = simplejpeg.decode_jpeg(data, space, strict=False, **wanted)
     except Exception as error:  # a decoder that is fed hostile bytes may raise anything
-        if "Premature end" in str(error):
+        if "Premature end" in str(error) or "truncated" in str(error) or not _has_end(data, head.scan):
             raise limits.truncated("JPEG") from error
         raise limits.damaged("JPEG", str(error)) from error
     if pixels.shape[:2] != size:
         raise limits.damaged("JPEG", "its frame headers contradict each other")
-    return np.asarray(pixels, np.uint8), stray
+    return np.asarray(pixels, np.uint8), notes
+
+
+def _by_pillow(data: bytes) -> Pixels:
+    from PIL import JpegImagePlugin
+
+    with JpegImagePlugin.JpegImageFile(BytesIO(data)) as image:
+        # the plugin inverts every CMYK, with or without Adobe's marker; this is what the file holds
+        return 255 - np.asarray(image) if image.mode == "CMYK" else np.asarray(image.convert("RGB"))
 
 
 def _from_cmyk(samples: Pixels, inverted: bool) -> Pixels:

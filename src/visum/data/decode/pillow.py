@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from io import BytesIO
 from types import MappingProxyType
 
@@ -26,7 +27,7 @@ from PIL import (
 
 from visum.data.decode import limits
 from visum.data.decode.containers import Plan, plan_bmp, plan_gif, plan_png, plan_tiff, plan_webp
-from visum.data.decode.exif import orientation
+from visum.data.decode.exif import orientation, turned
 from visum.data.decode.jpeg import names_srgb
 from visum.data.decode.raw import Raw
 from visum.errors import UnreadableImage
@@ -59,6 +60,8 @@ def decode_bmp(data: bytes, background: Colour, shortest: int | None) -> Raw:
 def decode_tiff(data: bytes, background: Colour, shortest: int | None) -> Raw:
     """The first page of a TIFF; floating-point and 32-bit samples are refused, since their range is unknown."""
     plan = plan_tiff(data)
+    if plan.turn > 1:  # the plugin turns the pixels itself
+        plan = replace(plan, turn=1, notes=(turned(plan.turn), *plan.notes))
     # The plugin warns of odd tags. Filters belong to the whole process, hence the lock; only TIFF needs it.
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
