@@ -1,18 +1,18 @@
 """One error tree. Every message says what was got, what is allowed, and what to type next.
 
-    VisumError                     everything visum raises on purpose
-    ├── UsageError                 what was typed cannot be done                       exit 2
-    │   └── RecipeError            faults in a recipe or in keyword arguments, all at once
-    ├── DataError                  the data set as a whole cannot be used              exit 3
-    │   ├── UnreadableImage        one file is not a picture that visum reads
-    │   └── NotEnoughData          too few images or classes for what was asked
-    ├── ModelError                 architecture, weights or engine                     exit 4
-    │   └── BundleError            a bundle or export is broken, edited or too new
-    │       └── UnsafeFile         a file that could run code or exhaust the machine
-    ├── StorageError               disk full, unwritable, changed under our feet       exit 5
-    │   ├── Locked                 another run owns this folder
-    │   └── CorruptFile            bytes on disk are not the bytes that were written
-    └── Interrupted                SIGINT (exit 130) or SIGTERM (exit 143)
+VisumError                     everything visum raises on purpose
+├── UsageError                 what was typed cannot be done                       exit 2
+│   └── RecipeError            faults in a recipe or in keyword arguments, all at once
+├── DataError                  the data set as a whole cannot be used              exit 3
+│   ├── UnreadableImage        one file is not a picture that visum reads
+│   └── NotEnoughData          too few images or classes for what was asked
+├── ModelError                 architecture, weights or engine                     exit 4
+│   └── BundleError            a bundle or export is broken, edited or too new
+│       └── UnsafeFile         a file that could run code or exhaust the machine
+├── StorageError               disk full, unwritable, changed under our feet       exit 5
+│   ├── Locked                 another run owns this folder
+│   └── CorruptFile            bytes on disk are not the bytes that were written
+└── Interrupted                SIGINT (exit 130) or SIGTERM (exit 143)
 """
 
 from __future__ import annotations

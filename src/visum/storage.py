@@ -247,7 +247,9 @@ class Space:
             name = self._names[number]
             for end in (".index", ".data"):
                 (self.folder / name).with_suffix(end).unlink(missing_ok=True)
-            raise CorruptFile(f"{self.folder / name}.data has changed on disk", next="the same command again; it is remade")
+            raise CorruptFile(
+                f"{self.folder / name}.data has changed on disk", next="the same command again; it is remade"
+            )
         shape = tuple(int(s) for s in row["shape"] if s)
         return raw.view(self.dtype).reshape(shape)
 
@@ -309,7 +311,7 @@ class Writer:
                 self._discard()
                 raise
         shape = (*row.shape, 0, 0, 0)[:3]
-        self._rows.append((bytes.fromhex(key), self._offset, shape, zlib.crc32(raw)))
+        self._rows.append((bytes.fromhex(key), self._offset, shape, zlib.crc32(raw.data)))
         self._offset += raw.nbytes
         if self._offset >= _SEGMENT_BYTES:
             self._keep()

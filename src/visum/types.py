@@ -150,7 +150,9 @@ def printable(path: str) -> str:
 
 def rows(table: Manifest, where: NDArray[Any]) -> Manifest:
     """The rows at ``where`` (a boolean mask ``[N]`` or integer positions), in that order."""
-    changed = {f.name: getattr(table, f.name)[where] for f in fields(table) if f.name not in ("root", "task", "classes")}
+    changed = {
+        f.name: getattr(table, f.name)[where] for f in fields(table) if f.name not in ("root", "task", "classes")
+    }
     return replace(table, **changed)
 
 
@@ -206,7 +208,8 @@ class Preprocess:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """From the mapping that ``dataclasses.asdict`` gives."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
 
 
 def digest_of(value: Any) -> str:
@@ -241,7 +244,12 @@ class Embeddings:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "vectors.npy", self.vectors, allow_pickle=False)
-        head = {"ids": self.ids.tolist(), "backbone": self.backbone, "preprocess": self.preprocess, "stages": self.stages}
+        head = {
+            "ids": self.ids.tolist(),
+            "backbone": self.backbone,
+            "preprocess": self.preprocess,
+            "stages": self.stages,
+        }
         (folder / "embeddings.json").write_text(json.dumps(head))
 
     @classmethod
@@ -292,7 +300,8 @@ class Predictions:
         folder.mkdir(parents=True, exist_ok=True)
         head = {"classes": list(self.classes), "task": self.task, "model": self.model, "temperature": self.temperature}
         meta = {"visum": json.dumps({**head, "thresholds": self.thresholds})}
-        tensors = {"logits": np.ascontiguousarray(self.logits), "labels": np.ascontiguousarray(self.labels)}
+        tensors: dict[str, NDArray[Any]] = {"logits": self.logits, "labels": self.labels}
+        tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
         save_file(tensors, str(folder / f"{name}.safetensors"), metadata=meta)
         p = probabilities(self)
         columns = {"id": pa.array(self.ids.tolist())}
@@ -338,7 +347,7 @@ def decisions(predictions: Predictions) -> Integers:
         return (p >= np.asarray(predictions.thresholds or 0.5, np.float32)).astype(np.int64)
     if predictions.task == "binary" and predictions.thresholds:
         return (p[:, 1] >= predictions.thresholds[0]).astype(np.int64)
-    return p.argmax(axis=1).astype(np.int64)
+    return np.asarray(p.argmax(axis=1), np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,180 @@
+"""A backbone as a compiled graph, and the engines that run it: OpenVINO, ONNX Runtime, PyTorch behind one interface.
+
+An engine maps uint8 batches ``[B, S, S, 3]`` to float32 embeddings ``[B, D]``; normalisation is in the graph. The ONNX graph
+is exported once per (weights, stages, size) and kept in the cache, so that later commands need no torch at all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visum import storage
+from visum.errors import ModelError
+from visum.models.weights import Backbone
+from visum.runtime import threads
+from visum.types import Floats, Pixels, Preprocess, digest_of
+
+BATCH = 8
+"""Images per request: the smallest batch at full speed on a CPU, which also keeps activations inside the caches."""
+
+Batches = Iterable[Pixels]
+_GRAPH_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A compiled backbone.
+
+    Attributes:
+        name, precision: e.g. openvino, bfloat16.
+        run: batches of at most ``BATCH`` pictures → embeddings, lazily and in order.
+    """
+
+    name: str
+    precision: str
+    run: Callable[[Batches], Iterator[Floats]]
+
+
+def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
+    """The ONNX file of a backbone at one size, exported on the first call and kept in the cache."""
+    key = digest_of(
+        [
+            _GRAPH_FORMAT,
+            [backbone.digest, backbone.name, backbone.stages],
+            [preprocess.size, preprocess.mean, preprocess.std, preprocess.channels],
+        ]
+    )
+    path = storage.cache_folder() / "graphs" / f"{backbone.name.replace('/', '_')}-{preprocess.size}-{key[:24]}.onnx"
+    if not path.is_file():
+        storage.write_atomic(path, _exported(backbone, preprocess))
+    return path
+
+
+def _exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
+    import logging
+    import tempfile
+    import warnings
+
+    import torch
+
+    from visum.models import zoo
+
+    trunk = zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
+    example = torch.zeros(2, preprocess.size, preprocess.size, 3, dtype=torch.uint8)
+    names: dict[str, Any] = {"input_names": ["pixels"], "output_names": ["embedding"], "opset_version": 17}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        path = Path(folder) / "graph.onnx"
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:  # the tracing exporter takes a fifth of the time of the newer one; what it cannot trace, the newer one may
+            axes = {"pixels": {0: "images"}, "embedding": {0: "images"}}
+            torch.onnx.export(trunk, (example,), path, dynamo=False, dynamic_axes=axes, **names)
+        except Exception as error:  # exporters raise every kind of error
+            raise ModelError(
+                f"{backbone.name} cannot be exported as a graph at {preprocess.size} px: {error}",
+                next="--engine torch, or another --backbone",
+            ) from error
+        return path.read_bytes()
+
+
+def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
+    """OpenVINO: one stream per core with two requests in flight; bfloat16 where the CPU computes in it."""
+    from openvino import Core, Type
+    from openvino import properties as ov
+
+    core = Core()
+    precision = "bfloat16" if "BF16" in core.get_property("CPU", ov.device.capabilities) else "float32"
+    network = core.read_model(graph(backbone, preprocess))
+    network.reshape([BATCH, preprocess.size, preprocess.size, 3])
+    compiled = core.compile_model(
+        network,
+        "CPU",
+        {
+            ov.hint.inference_precision: Type.bf16 if precision == "bfloat16" else Type.f32,
+            ov.num_streams: threads(),
+            ov.inference_num_threads: threads(),
+        },
+    )
+
+    def run(batches: Batches) -> Iterator[Floats]:
+        idle = [compiled.create_infer_request() for _ in range(threads() + 1)]
+        busy: deque[tuple[Any, int, Pixels]] = deque()  # the pixels are kept alive while a request reads them
+        for batch in batches:
+            request = idle.pop() if idle else None
+            if request is None:
+                request, count, _ = busy.popleft()
+                request.wait()
+                yield request.get_output_tensor(0).data[:count].astype(np.float32)
+            whole = batch if len(batch) == BATCH else np.concatenate([batch, np.zeros_like(batch, shape=_rest(batch))])
+            request.start_async({0: whole}, share_inputs=True)
+            busy.append((request, len(batch), whole))
+        while busy:
+            request, count, _ = busy.popleft()
+            request.wait()
+            yield request.get_output_tensor(0).data[:count].astype(np.float32)
+
+    return Engine("openvino", precision, run)
+
+
+def _rest(batch: Pixels) -> tuple[int, ...]:
+    return (BATCH - len(batch), *batch.shape[1:])
+
+
+def onnxruntime(backbone: Backbone, preprocess: Preprocess) -> Engine:
+    """ONNX Runtime on the CPU in float32: portable, and the reference that the others are held against."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads()
+    session = ort.InferenceSession(str(graph(backbone, preprocess)), options, providers=["CPUExecutionProvider"])
+
+    def run(batches: Batches) -> Iterator[Floats]:
+        for batch in batches:
+            yield session.run(None, {"pixels": batch})[0]
+
+    return Engine("onnxruntime", "float32", run)
+
+
+def torch(backbone: Backbone, preprocess: Preprocess) -> Engine:
+    """PyTorch eager in float32, channels-last: slow on a CPU, but takes every architecture and needs no export."""
+    import torch as pytorch
+
+    from visum.models import zoo
+
+    network = zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
+    trunk: Any = network.to(memory_format=pytorch.channels_last)
+
+    def run(batches: Batches) -> Iterator[Floats]:
+        for batch in batches:
+            with pytorch.inference_mode():
+                yield trunk(pytorch.from_numpy(np.ascontiguousarray(batch))).numpy()
+
+    return Engine("torch", "float32", run)
+
+
+ENGINES: dict[str, Callable[[Backbone, Preprocess], Engine]] = {
+    "openvino": openvino,
+    "onnxruntime": onnxruntime,
+    "torch": torch,
+}
+"""Fastest first, as measured on CPUs (``benchmarks/README.md``); ``auto`` takes the first that is installed."""
+
+
+def engine(backbone: Backbone, preprocess: Preprocess, name: str = "auto") -> Engine:
+    """The engine of that name; ``auto``: the fastest that is installed here.
+
+    Raises:
+        ModelError: unknown or not installed.
+    """
+    installed = [each for each in ENGINES if importlib.util.find_spec(each)]
+    chosen = installed[0] if name == "auto" and installed else name
+    if chosen not in installed:
+        raise ModelError(f"no engine {name!r} here", allowed=f"auto, {', '.join(installed)}", next="--engine auto")
+    return ENGINES[chosen](backbone, preprocess)

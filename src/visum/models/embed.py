@@ -1,0 +1,147 @@
+"""Each picture passes once through the frozen backbone; every later use reads the store.
+
+Classical descriptors and the audit's measurements are embeddings too: any pure function of one picture is run once per
+picture by ``describe`` and kept under the digest of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visum import storage
+from visum.data.load import in_order, picture, pixel_space
+from visum.data.pixels import fit, pixel_key
+from visum.models import compiled
+from visum.models.weights import Backbone
+from visum.runtime import Step, no_step
+from visum.types import Embeddings, Manifest, Pixels, Preprocess, digest_of, rows
+
+
+def plain(batch: Pixels) -> Pixels:
+    """As it is."""
+    return batch
+
+
+def mirror(batch: Pixels) -> Pixels:
+    """Left and right swapped."""
+    return np.ascontiguousarray(batch[:, :, ::-1])
+
+
+VIEWS: dict[str, Callable[[Pixels], Pixels]] = {"plain": plain, "mirror": mirror}
+"""Deterministic views of a fitted batch uint8 ``[B, S, S, 3]``; each is embedded once and cached under its name."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone with its preprocessing, compiled when the first picture needs it and not before."""
+
+    backbone: Backbone
+    preprocess: Preprocess
+    engine_name: str = "auto"
+
+    @cached_property
+    def engine(self) -> compiled.Engine:
+        """The compiled engine; a run that finds every embedding in the store never asks for it."""
+        return compiled.engine(self.backbone, self.preprocess, self.engine_name)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything that an embedding depends on."""
+        return digest_of([self.backbone.digest, self.backbone.stages, self.preprocess.__dict__, self.engine_name])
+
+
+def embed(
+    table: Manifest, network: Network, *, views: Sequence[str] = ("plain",), step: Step = no_step
+) -> dict[str, Embeddings]:
+    """Embeddings of every row under every view, from the store or computed and stored now.
+
+    Args:
+        table: indexed rows.
+        network: what to run.
+        views: keys of ``VIEWS``.
+        step: told of finished pictures (each view counts).
+
+    Returns:
+        view → float16 ``[N, D]``, rows in the table's order.
+    """
+    out = {}
+    for view in views:
+        space = storage.space(
+            f"embed-{network.backbone.name.replace('/', '_')}-{view}-{network.digest[:16]}", "float16"
+        )
+        _fill(table, network, view, space, step)
+        vectors = space.gather(table.sha256.tolist())
+        out[view] = Embeddings(table.ids, vectors, network.backbone.digest, digest_of(network.preprocess))
+    return out
+
+
+def _missing(table: Manifest, space: storage.Space) -> Manifest:
+    """One row for each file that the space does not hold yet."""
+    first = {digest: row for row, digest in reversed(list(enumerate(table.sha256))) if digest not in space}
+    return rows(table, np.array(sorted(first.values()), np.int64))
+
+
+def _fill(table: Manifest, network: Network, view: str, space: storage.Space, step: Step) -> None:
+    todo = _missing(table, space)
+    step(len(table) - len(todo))
+    if not len(todo):
+        return
+    pixels, spec, change = pixel_space(network.preprocess), network.preprocess, VIEWS[view]
+
+    def batch(start: int) -> Pixels:
+        stop = min(start + compiled.BATCH, len(todo))
+        out = np.empty((stop - start, spec.size, spec.size, 3), np.uint8)
+        for row in range(start, stop):
+            fit(picture(todo, row, pixels, spec), spec, out[row - start])
+        return change(out)
+
+    done = 0
+    with space.writer() as writer:
+        for vectors in network.engine.run(in_order(batch, range(0, len(todo), compiled.BATCH))):
+            for vector in vectors.astype(np.float16):
+                writer.add(todo.sha256[done], vector)
+                done += 1
+            step(len(vectors))
+
+
+def describe(
+    table: Manifest,
+    name: str,
+    function: Callable[[Pixels], NDArray[Any]],
+    preprocess: Preprocess,
+    *,
+    dtype: str = "float32",
+    square: bool = False,
+    step: Step = no_step,
+) -> NDArray[Any]:
+    """A pure function of one picture over all rows, through the store: ``[N, D]``.
+
+    Args:
+        table: indexed rows.
+        name: of the function and its version; part of the key, so change it when the function changes.
+        function: uint8 ``[h, w, 3]`` → ``[D]`` of ``dtype``.
+        preprocess: geometry of the pictures.
+        dtype: of the result.
+        square: give the function the fitted square instead of the stored picture.
+        step: told of finished pictures.
+    """
+    space = storage.space(f"{name}-{preprocess.fit}{preprocess.size}-{pixel_key(preprocess)[:16]}", dtype)
+    todo, pixels = _missing(table, space), pixel_space(preprocess)
+    step(len(table) - len(todo))
+
+    def one(row: int) -> NDArray[Any]:
+        small = picture(todo, row, pixels, preprocess)
+        return np.asarray(function(fit(small, preprocess) if square else small), dtype)
+
+    if len(todo):
+        with space.writer() as writer:
+            for row, result in enumerate(in_order(one, range(len(todo)), ahead=16)):
+                writer.add(todo.sha256[row], result)
+                step(1)
+    return space.gather(table.sha256.tolist())

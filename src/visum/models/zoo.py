@@ -1,0 +1,198 @@
+"""Architectures by name. Everything here imports torch and timm, inside its functions and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visum.errors import ModelError
+from visum.types import Preprocess
+
+if TYPE_CHECKING:
+    import torch
+
+
+def build(name: str, *, classes: int | None = None) -> torch.nn.Module:
+    """An untrained network in eval mode.
+
+    Args:
+        name: any timm or torchvision architecture.
+        classes: outputs of the final layer; None keeps the architecture's own.
+
+    Raises:
+        ModelError: no such architecture; the message names the nearest ones.
+    """
+    import timm
+
+    sizes: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if timm.is_model(name):
+        return _eval(timm.create_model(name, pretrained=False, **sizes))
+    import torchvision
+
+    if name in torchvision.models.list_models(module=torchvision.models):
+        return _eval(torchvision.models.get_model(name, weights=None, **sizes))
+    raise ModelError(f"no architecture is called {name!r}", next=f"one of {', '.join(nearest(name))}")
+
+
+def _eval(network: torch.nn.Module) -> torch.nn.Module:
+    return network.eval()
+
+
+def names() -> list[str]:
+    """Every architecture that ``build`` takes, timm's first."""
+    import timm
+    import torchvision
+
+    ours = timm.list_models()
+    return ours + sorted(set(torchvision.models.list_models(module=torchvision.models)) - set(ours))
+
+
+def nearest(name: str, count: int = 5) -> list[str]:
+    """Names most like a mistyped one."""
+    import difflib
+
+    known = names()
+    return difflib.get_close_matches(name, known, count, 0.5) or [n for n in known if n.startswith(name[:4])][:count]
+
+
+def preprocess(name: str, size: int | None = None) -> Preprocess:
+    """What the architecture's published weights expect, as timm records it."""
+    import timm
+    from timm.data.config import resolve_data_config
+
+    if not timm.is_model(name):
+        mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+        return Preprocess(size=size or 224, filter="bilinear", mean=mean, std=std)
+    config: dict[str, Any] = resolve_data_config({}, model=build(name))  # type: ignore[no-untyped-call]
+    return Preprocess(
+        size=size or int(config["input_size"][-1]),
+        filter="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(255 * m for m in config["mean"]),
+        std=tuple(255 * s for s in config["std"]),
+    )
+
+
+def rename_by_position(name: str, source: Path) -> dict[str, NDArray[Any]]:
+    """A packaged PyTorch file under timm's names: tensors match by position, shape for shape.
+
+    Raises:
+        ModelError: the shapes differ, so the package is not the one this version knows.
+    """
+    import torch
+
+    theirs = torch.load(source, map_location="cpu", weights_only=True)
+    ours = build(name).state_dict()
+    if [tuple(v.shape) for v in theirs.values()] != [tuple(v.shape) for v in ours.values()]:
+        raise ModelError(f"{source.name} does not match {name} tensor for tensor", next="pip install -U visum")
+    return {key: value.numpy() for key, value in zip(ours, theirs.values(), strict=True)}
+
+
+def hub_weights(name: str) -> dict[str, NDArray[Any]]:
+    """timm's default weights, downloaded through its own hub client (safetensors only)."""
+    import timm
+
+    try:
+        network = timm.create_model(name, pretrained=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ModelError(
+            f"timm cannot fetch weights for {name!r}: {error}", next="--weights FILE.safetensors"
+        ) from error
+    return {key: value.numpy() for key, value in network.state_dict().items()}
+
+
+def check_fit(name: str, weights: Mapping[str, NDArray[Any]]) -> None:
+    """The weights are this architecture's, apart from a missing or resized classifier.
+
+    Raises:
+        ModelError: names the first tensors that are missing or have another shape.
+    """
+    network = build(name)
+    ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    heads = _classifier_names(network)
+    wrong = [
+        f"{key}: wanted {shape}, got {tuple(weights[key].shape) if key in weights else 'nothing'}"
+        for key, shape in ours.items()
+        if key.rsplit(".", 1)[0] not in heads and (key not in weights or tuple(weights[key].shape) != shape)
+    ]
+    if wrong:
+        raise ModelError(
+            f"these weights are not {name}'s: {len(wrong)} of {len(ours)} tensors differ, first {'; '.join(wrong[:3])}",
+            next=f"the architecture that the file was trained as (visum models lists names near {name!r})",
+        )
+
+
+def _classifier_names(network: torch.nn.Module) -> set[str]:
+    named: Any = getattr(network, "default_cfg", {}).get("classifier", ())
+    if named:
+        return {named} if isinstance(named, str) else set(named)
+    return {name for name in ("fc", "classifier", "head", "classifier.1", "classifier.6", "heads.head") if name}
+
+
+def trunk(
+    name: str, weights: Mapping[str, NDArray[Any]], stages: Sequence[str], preprocess: Preprocess
+) -> torch.nn.Module:
+    """uint8 pixels ``[B, S, S, 3]`` → float32 embeddings ``[B, D]``: normalisation, network, pooled stages side by side.
+
+    Args:
+        name: architecture.
+        weights: its tensors; a classifier that does not fit is left untrained, since it is not used.
+        stages: modules whose outputs are pooled; () takes the last three that timm declares.
+        preprocess: mean, std and channel order go into the graph.
+    """
+    import torch
+
+    network: Any = build(name)
+    own = network.state_dict()
+    network.load_state_dict(
+        {k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape},
+        strict=False,
+    )
+    info: Any = getattr(network, "feature_info", None) or []
+    declared = [entry["module"] for entry in (info if isinstance(info, list) else info.info)]
+    modules = dict(network.named_modules())
+    watched = [stage for stage in (stages or declared[-3:]) if stage in modules]
+    if missing := [stage for stage in stages if stage not in modules]:
+        raise ModelError(f"{name} has no stage {', '.join(missing)}", allowed=", ".join(declared) or "no stages")
+
+    class Trunk(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.mean = torch.nn.Buffer(torch.tensor(preprocess.mean).view(1, 3, 1, 1))
+            self.scale = torch.nn.Buffer(1 / torch.tensor(preprocess.std).view(1, 3, 1, 1))
+            self.caught: dict[str, torch.Tensor] = {}
+            for stage in watched:
+                modules[stage].register_forward_hook(self._catch(stage))
+
+        def _catch(self, stage: str) -> Any:
+            def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
+                self.caught[stage] = output
+
+            return hook
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            x = pixels.permute(0, 3, 1, 2).float()
+            if preprocess.channels == "BGR":
+                x = x.flip(1)
+            x = (x - self.mean) * self.scale
+            if hasattr(network, "forward_head"):
+                last = network.forward_head(network.forward_features(x), pre_logits=True)
+            elif hasattr(network, "features"):
+                last = network.features(x)
+            else:
+                last = network(x)
+            return torch.cat([pooled(self.caught[stage]) for stage in watched] + [pooled(last)], dim=1)
+
+    return Trunk().eval()
+
+
+def pooled(features: torch.Tensor) -> torch.Tensor:
+    """Mean over space: ``[B, C, H, W]``, ``[B, H, W, C]`` (told apart by the square axes) or ``[B, N, C]`` → ``[B, C]``."""
+    if features.ndim == 4:
+        square_first = features.shape[1] == features.shape[2] and features.shape[2] != features.shape[3]
+        return features.mean((1, 2)) if square_first else features.mean((2, 3))
+    return features.mean(1) if features.ndim == 3 else features

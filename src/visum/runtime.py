@@ -1,0 +1,164 @@
+"""The run around the work: seed, threads, versions, the run folder, signals and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from visum.errors import Interrupted
+
+Step = Callable[[int], None]
+"""Called with the number of images finished since the last call."""
+
+
+def no_step(_: int) -> None:
+    """For callers that do not watch."""
+
+
+def threads() -> int:
+    """Processors that this process may use, at least 1; ``VISUM_THREADS`` overrides."""
+    if chosen := os.environ.get("VISUM_THREADS"):
+        return max(1, int(chosen))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> dict[str, Any]:
+    """What the figures of this run were measured on."""
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+    memory = 0.0
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return {
+        "cpu": cpu,
+        "cores": threads(),
+        "memory_gb": round(memory, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions, read from metadata without importing anything."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextlib.contextmanager
+def interruptible(next: str) -> Iterator[None]:
+    """SIGINT and SIGTERM raise ``Interrupted`` (exit 130, 143), so that every ``with`` block closes and keeps its work.
+
+    Args:
+        next: what to type to go on, for the message.
+    """
+
+    def stop(number: int, _: Any) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # closing takes milliseconds; a second signal must not tear it
+        raise Interrupted(number, next=next)
+
+    old = {}
+    with contextlib.suppress(ValueError):  # not the main thread: signals are the caller's business
+        old = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in old.items():
+            signal.signal(each, handler)
+
+
+@dataclass
+class Stages:
+    """The clock of a run: what was done, how long it took, and who watches.
+
+    Attributes:
+        rows: finished stages, ``{"name", "seconds", "detail"}``, in order.
+        watch: draws progress; ``quiet`` draws none.
+        started: ``time.monotonic()`` of the process's first line, so that start-up counts.
+    """
+
+    watch: Watch
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    started: float = field(default_factory=lambda: time.monotonic() - _process_age())
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int = 0) -> Iterator[Stage]:
+        """Time one stage; its block calls ``stage.step(n)`` as images are finished and may set ``stage.detail``."""
+        stage = Stage(name, total, self.watch)
+        self.watch.begin(name, total)
+        begin = time.monotonic()
+        try:
+            yield stage
+        finally:
+            seconds = time.monotonic() - begin
+            self.watch.end(name, seconds, stage.detail)
+        self.rows.append({"name": name, "seconds": round(seconds, 3), "detail": stage.detail})
+
+    def seconds(self) -> float:
+        """Since the process began."""
+        return time.monotonic() - self.started
+
+
+@dataclass
+class Stage:
+    """One stage under way."""
+
+    name: str
+    total: int
+    watch: Watch
+    detail: str = ""
+
+    def step(self, count: int) -> None:
+        """``count`` more images are finished."""
+        self.watch.step(count)
+
+
+class Watch(Protocol):
+    """Who draws progress: the command line does, a library call does not."""
+
+    def begin(self, name: str, total: int) -> None: ...
+    def step(self, count: int) -> None: ...
+    def end(self, name: str, seconds: float, detail: str) -> None: ...
+
+
+class Quiet:
+    """Draws nothing."""
+
+    def begin(self, name: str, total: int) -> None: ...
+    def step(self, count: int) -> None: ...
+    def end(self, name: str, seconds: float, detail: str) -> None: ...
+
+
+def _process_age() -> float:
+    """Seconds since this process was started by the operating system; 0 where that cannot be told."""
+    try:
+        ticks = float(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0.0
