@@ -225,7 +225,8 @@ class Space:
         self._places.update({key.tobytes(): (number, row) for row, key in enumerate(index["key"])})
 
     def _end(self, row: Any) -> int:
-        return int(row["offset"]) + int(np.prod(row["shape"].astype(np.int64))) * self.dtype.itemsize
+        shape = row["shape"][row["shape"] > 0].astype(np.int64)  # axes that a row does not have are written as 0
+        return int(row["offset"]) + int(np.prod(shape)) * self.dtype.itemsize
 
     def __contains__(self, key: str) -> bool:
         return bytes.fromhex(key) in self._places
