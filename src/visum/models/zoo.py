@@ -88,7 +88,8 @@ def rename_by_position(name: str, source: Path) -> dict[str, NDArray[Any]]:
     ours = build(name).state_dict()
     if [tuple(v.shape) for v in theirs.values()] != [tuple(v.shape) for v in ours.values()]:
         raise ModelError(f"{source.name} does not match {name} tensor for tensor", next="pip install -U visum")
-    return {key: value.numpy() for key, value in zip(ours, theirs.values(), strict=True)}
+    # contiguous: the packaged kernels are transposed views, and safetensors writes memory as it lies
+    return {key: value.contiguous().numpy() for key, value in zip(ours, theirs.values(), strict=True)}
 
 
 def hub_weights(name: str) -> dict[str, NDArray[Any]]:
@@ -101,7 +102,7 @@ def hub_weights(name: str) -> dict[str, NDArray[Any]]:
         raise ModelError(
             f"timm cannot fetch weights for {name!r}: {error}", next="--weights FILE.safetensors"
         ) from error
-    return {key: value.numpy() for key, value in network.state_dict().items()}
+    return {key: value.contiguous().numpy() for key, value in network.state_dict().items()}
 
 
 def check_fit(name: str, weights: Mapping[str, NDArray[Any]]) -> None:
