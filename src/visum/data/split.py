@@ -63,7 +63,7 @@ def split(
         now = _deal(now, np.ones(len(now), bool), units, keys, labels, fractions)
     missing = [s for s in (VALIDATION, TEST) if fractions[s] > 0 and not (now == s).any()]
     train = now == TRAIN
-    movable = train
+    movable = train & ~_touching(units, ~train)
     if missing and movable.any():
         cut = [fractions[s] if s in missing else 0.0 for s in range(3)]
         shares = (1 - sum(cut), cut[VALIDATION], cut[TEST])
