@@ -1,0 +1,131 @@
+"""Do the parts of a bundle fit each other? Values come from a stranger's JSON, so that not even their types are trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visum.data.decode import EXTRA_FORMATS, FORMATS, sniff
+from visum.types import Bundle, Filter, Fit, Preprocess, Task
+
+SIDES = (1, 4096)  # input side in pixels
+PICTURES = (*FORMATS, *EXTRA_FORMATS)
+
+
+def not_finite(weights: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Names of tensors with a NaN or an infinity in them."""
+    return [n for n, v in weights.items() if v.dtype.kind in "fc" and not np.isfinite(v).all()]
+
+
+def faults(bundle: Bundle) -> list[str]:
+    """Everything about a bundle's parts that does not fit, in words; empty when it is whole. Types are not trusted."""
+    k = len(bundle.classes)
+    found = [*_class_faults(bundle.task, bundle.classes), *_preprocess_faults(bundle.preprocess)]
+    if not _number(bundle.temperature) or not 0 < bundle.temperature < math.inf:
+        found.append(f"temperature {short(bundle.temperature)}, wanted a number over 0")
+    wanted = {"multilabel": k, "binary": 1}.get(bundle.task, 0)
+    if len(bundle.thresholds) not in (0, wanted):
+        found.append(f"{len(bundle.thresholds)} thresholds, wanted {wanted or 'none'} for {bundle.task} of {k} classes")
+    if not all(_number(t) and 0 <= t <= 1 for t in bundle.thresholds):
+        found.append("thresholds outside of 0 … 1")
+    kind = bundle.architecture.get("kind")
+    if not isinstance(kind, str):
+        found.append(f"architecture of kind {short(kind)}, wanted a name such as 'probe'")
+    found += _head_faults(bundle.weights, k, needed=kind == "probe")
+    if kind == "probe":
+        stages = bundle.architecture.get("stages")
+        if not isinstance(bundle.architecture.get("backbone"), str):
+            found.append("a probe without the name of its backbone")
+        if not isinstance(stages, (list, tuple)) or not all(isinstance(s, str) for s in stages):
+            found.append(f"stages {short(stages)}, wanted a list of module names")
+        if not any(name.startswith("backbone.") for name in bundle.weights):
+            found.append("a probe without the weights of its backbone")
+    return found
+
+
+def _class_faults(task: Any, classes: Sequence[Any]) -> list[str]:
+    if task not in get_args(Task):
+        return [f"task {short(task)}, wanted {', '.join(get_args(Task))}"]
+    found = []
+    if not all(isinstance(name, str) for name in classes):
+        found.append("class names that are not text")
+    elif any("\ud800" <= c <= "\udfff" for name in classes for c in name):
+        found.append("class names that are not Unicode text")
+    if len(set(map(str, classes))) != len(classes):
+        found.append("two classes of one name")
+    least = 1 if task == "multilabel" else 2
+    if len(classes) < least or (task == "binary" and len(classes) != 2):
+        found.append(f"{len(classes)} classes, wanted {'2' if task == 'binary' else f'{least} or more'} for {task}")
+    return found
+
+
+def _preprocess_faults(spec: Preprocess) -> list[str]:
+    found = []
+    if type(spec.size) is not int or not SIDES[0] <= spec.size <= SIDES[1]:
+        found.append(f"input size {short(spec.size)}, wanted {SIDES[0]} … {SIDES[1]} pixels")
+    for name, allowed in (("fit", get_args(Fit)), ("filter", get_args(Filter)), ("channels", ("RGB", "BGR"))):
+        if getattr(spec, name) not in allowed:
+            found.append(f"{name} {short(getattr(spec, name))}, wanted {', '.join(allowed)}")
+    for name in ("background", "mean", "std"):
+        value = getattr(spec, name)
+        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(_number(v) for v in value):
+            found.append(f"{name} {short(value)}, wanted three numbers")
+        elif name == "background" and not all(type(v) is int and 0 <= v <= 255 for v in value):
+            found.append(f"background {short(value)}, wanted three whole numbers of 0 … 255")
+        elif name == "std" and min(value) <= 0:
+            found.append(f"std {short(value)}, wanted numbers over 0")
+    return found
+
+
+def _head_faults(weights: Mapping[str, NDArray[Any]], k: int, *, needed: bool) -> list[str]:
+    """A linear head is ``head.weight`` float32 ``[D, K]`` and ``head.bias`` float32 ``[K]``."""
+    found = []
+    for name, shape in (("head.weight", ("D", k)), ("head.bias", (k,))):
+        value = weights.get(name)
+        if value is None:
+            found += [f"no tensor {name}"] * needed
+        elif value.dtype != np.float32 or value.ndim != len(shape) or value.shape[-1] != k or 0 in value.shape:
+            wanted = str(list(shape)).replace("'", "")
+            found.append(f"{name} is {value.dtype} {list(value.shape)}, wanted float32 {wanted} for {k} classes")
+    return found
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def short(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def probability_fault(p: NDArray[Any], k: int, task: Task) -> str:
+    """What keeps ``p`` from being the probabilities of K classes; "" if nothing does."""
+    if p.shape != (k,):
+        return f"probabilities of shape {list(p.shape)}, wanted [{k}]"
+    if not (np.isfinite(p).all() and p.min() >= 0 and p.max() <= 1.0001):
+        return "probabilities outside of 0 … 1"
+    return "" if task == "multilabel" or abs(float(p.sum()) - 1) < 0.01 else "probabilities that do not sum to 1"
+
+
+def golden_faults(kept: Mapping[str, bytearray], expected: Mapping[str, Any], bundle: Bundle) -> list[str]:
+    """The same of ``golden/expected.json`` and the bytes of the images beside it."""
+    entries = expected.get("images")
+    if not isinstance(entries, list) or not all(
+        isinstance(e, dict) and isinstance(e.get("file"), str) and isinstance(e.get("name"), str) for e in entries
+    ):
+        return ["golden/expected.json is not a list of images"]
+    listed = sorted(f"golden/{entry['file']}" for entry in entries)
+    if listed != sorted(name for name in kept if name.startswith("golden/") and name != "golden/expected.json"):
+        return ["golden/expected.json and the images beside it differ"]
+    found = [f"{n} is not a picture" for n in listed if sniff(bytes(kept[n][:1024])) not in PICTURES]
+    for entry in entries:
+        values = entry.get("probabilities")
+        plain = isinstance(values, list) and all(_number(v) for v in values)
+        fault = probability_fault(np.asarray(values if plain else []), len(bundle.classes), bundle.task)
+        found += [f"golden/{entry['file']}: {fault}"] * bool(fault)
+    return found
