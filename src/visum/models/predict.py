@@ -1,0 +1,198 @@
+"""A trained classifier at work: a bundle becomes a function from fitted squares to logits, over tables or over a stream.
+
+``of_table`` goes through the store (evaluation: the same pictures come again), ``stream`` does not (prediction: new
+pictures, once). Both see a picture through the same ``decode`` and ``fit``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visum.data import decode as decoder
+from visum.data.load import in_order
+from visum.data.memory import from_array, from_pillow
+from visum.data.pixels import fit
+from visum.errors import BundleError, UnreadableImage
+from visum.models import weights
+from visum.models.classical import CLASSIFIERS, DESCRIPTORS, bag_of_words
+from visum.models.compiled import BATCH
+from visum.models.embed import Network, describe, embed
+from visum.runtime import Step, no_step
+from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preprocess, digest_of, targets
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Picture = Union[str, "os.PathLike[str]", bytes, NDArray[Any], "Image"]
+"""A path, the bytes of a file, an array or a Pillow image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A bundle that can run; nothing is compiled before the first picture.
+
+    Attributes:
+        bundle: what was trained.
+        engine_name: of ``compiled.ENGINES``, or auto.
+    """
+
+    bundle: Bundle
+    engine_name: str = "auto"
+
+    @cached_property
+    def network(self) -> Network:
+        """The backbone; only bundles that have one."""
+        return Network(weights.of_bundle(self.bundle), self.bundle.preprocess, self.engine_name)
+
+    @cached_property
+    def head(self) -> Callable[[NDArray[Any]], Floats]:
+        """Features ``[N, D]`` → logits float32 ``[N, K]``."""
+        arrays = {name[5:]: array for name, array in self.bundle.weights.items() if name.startswith("head.")}
+        return head(str(self.bundle.architecture.get("classifier", "linear")), arrays)
+
+    @property
+    def stage_columns(self) -> slice:
+        """Which embedding columns the head looks at: all, or those of the network's last stage alone."""
+        last = self.bundle.architecture.get("columns") == "last"
+        return slice(-int(self.bundle.weights["head.weight"].shape[0]), None) if last else slice(None)
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the features are a network's."""
+        return self.bundle.architecture["kind"] == "probe"
+
+    @property
+    def describer(self) -> Callable[[Pixels], Floats]:
+        """The classical description of one fitted square."""
+        name = str(self.bundle.architecture["descriptor"])
+        if name not in DESCRIPTORS:
+            raise BundleError(
+                f"this bundle needs the descriptor {name!r}", allowed=", ".join(DESCRIPTORS), next="pip install -U visum"
+            )
+        return described(name, self.bundle.weights)
+
+    def logits(self, squares: Iterable[Pixels]) -> Iterator[Floats]:
+        """Fitted batches uint8 ``[B, S, S, 3]`` with B <= ``BATCH`` → logits float32 ``[B, K]``, lazily and in order."""
+        if self.uses_network:
+            columns = self.stage_columns
+            return (self.head(vectors[:, columns]) for vectors in self.network.engine.run(squares))
+        describer = self.describer
+        return (self.head(np.stack([describer(square) for square in batch])) for batch in squares)
+
+
+def head(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[Any]], Floats]:
+    """``linear`` (a probe) or one of ``CLASSIFIERS`` as a function of features."""
+    if name == "linear":
+        weight, bias = arrays["weight"], arrays["bias"]
+        return lambda x: np.asarray(np.asarray(x, np.float32) @ weight + bias, np.float32)
+    classifier = CLASSIFIERS[name]
+    return lambda x: classifier.logits(arrays, np.asarray(x, np.float32))
+
+
+def described(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[Pixels], Floats]:
+    """The descriptor of that name as a function of a fitted square; a bag of words takes its codebook from ``arrays``."""
+    import cv2
+
+    descriptor = DESCRIPTORS[name]
+    side = (descriptor.size, descriptor.size)
+    if descriptor.words:
+        return lambda square: bag_of_words(cv2.resize(square, side, interpolation=cv2.INTER_AREA), arrays["codebook"])
+    return lambda square: descriptor.function(cv2.resize(square, side, interpolation=cv2.INTER_AREA))
+
+
+def describer_key(name: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Name of a descriptor in the store: its version and, for a bag of words, its codebook are part of it."""
+    book = arrays.get("codebook") if DESCRIPTORS[name].words else None
+    return f"{name}{DESCRIPTORS[name].version}" + (f"-{digest_of(book.tolist())[:16]}" if book is not None else "")
+
+
+def features(table: Manifest, model: Model, *, step: Step = no_step) -> NDArray[Any]:
+    """What the head of a bundle sees of indexed rows, through the store: ``[N, D]``."""
+    if model.uses_network:
+        return embed(table, model.network, step=step)["plain"].vectors[:, model.stage_columns]
+    name = str(model.bundle.architecture["descriptor"])
+    key = describer_key(name, model.bundle.weights)
+    return describe(table, key, model.describer, model.bundle.preprocess, square=True, step=step)
+
+
+def of_table(table: Manifest, model: Model, *, digest: str = "", step: Step = no_step) -> Predictions:
+    """Predictions for indexed rows (``data.load.index`` with the bundle's preprocessing), through the store.
+
+    Args:
+        table: its classes are the bundle's.
+        digest: of the bundle, kept with the predictions.
+    """
+    bundle = model.bundle
+    logits = model.head(features(table, model, step=step))
+    return Predictions(
+        table.ids, logits, targets(table), bundle.classes, bundle.task, digest, bundle.temperature, bundle.thresholds
+    )
+
+
+def stream(
+    pictures: Iterable[Picture], model: Model, *, extra_formats: Collection[str] = ()
+) -> Iterator[Floats | UnreadableImage]:
+    """Logits float32 ``[K]`` of each picture, or the reason why there are none, in order and in bounded memory."""
+    spec = model.bundle.preprocess
+
+    def square(picture: Picture) -> Pixels | UnreadableImage:
+        try:
+            return fit(_pixels(picture, spec, extra_formats), spec)
+        except UnreadableImage as error:
+            return error
+
+    waiting: deque[UnreadableImage | None] = deque()  # None: an answer is on its way
+
+    def batches() -> Iterator[Pixels]:
+        group: list[Pixels] = []
+        for result in in_order(square, pictures, ahead=2 * BATCH):
+            if isinstance(result, UnreadableImage):
+                waiting.append(result)
+                continue
+            waiting.append(None)
+            group.append(result)
+            if len(group) == BATCH:
+                yield np.stack(group)
+                group = []
+        if group:
+            yield np.stack(group)
+
+    for answers in model.logits(batches()):
+        for answer in answers:
+            while (error := waiting.popleft()) is not None:
+                yield error
+            yield answer
+    yield from (error for error in waiting if error is not None)
+
+
+def _pixels(picture: Picture, spec: Preprocess, extra_formats: Collection[str]) -> Pixels:
+    if isinstance(picture, (str, bytes, os.PathLike)):
+        return decoder.decode(
+            picture, background=spec.background, shortest=spec.size, extra_formats=extra_formats
+        ).pixels
+    if isinstance(picture, np.ndarray):
+        return from_array(picture, spec.background)
+    return from_pillow(picture, spec.background)
+
+
+def imagenet(name: str = weights.DEFAULT) -> Bundle:
+    """The packaged network with the classifier that it came with: 1,000 ImageNet names, nothing trained."""
+    backbone = weights.find(name)
+    classifier = weights.PACKAGED[name].classifier
+    matrix, bias = backbone.weights[f"{classifier}.weight"], backbone.weights[f"{classifier}.bias"]
+    tensors = {f"backbone.{key}": value for key, value in backbone.weights.items()}
+    return Bundle(
+        "multiclass",
+        weights.imagenet_classes(),
+        {"kind": "probe", "backbone": backbone.name, "stages": list(backbone.stages), "columns": "last"},
+        backbone.preprocess,
+        {**tensors, "head.weight": np.ascontiguousarray(matrix.T), "head.bias": bias},
+    )
