@@ -16,8 +16,8 @@ from visum.data.sources.classes import check, finish, ordered
 from visum.data.sources.folders import SPLIT_NAMES
 from visum.data.sources.layouts import TABLES, find
 from visum.data.sources.rows import LABEL, PATH, SPLIT, read_rows
-from visum.data.sources.walk import no_picture, walk
-from visum.data.sources.words import clean, listed, meant, quoted
+from visum.data.sources.walk import missing, no_picture, walk
+from visum.data.sources.words import listed
 from visum.errors import DataError, UsageError
 from visum.types import Finding, Manifest, Task, manifest
 
@@ -112,7 +112,7 @@ def images(paths: Sequence[str | Path]) -> Manifest:
             tops.append(os.path.dirname(path))  # noqa: PTH120
             found[path] = None
         else:
-            raise _missing(path)
+            raise missing(path, "files and folders of images")
     if not found:
         raise DataError(
             f"no images in {listed([os.fspath(each) for each in paths])}",
@@ -123,13 +123,3 @@ def images(paths: Sequence[str | Path]) -> Manifest:
     start = len(os.path.join(root, ""))  # noqa: PTH118
     below = [path[start:] for path in found]
     return manifest(root, "multiclass", (), below, [()] * len(below))
-
-
-def _missing(path: str) -> DataError:
-    parent, name = os.path.split(path)
-    known = sorted(os.listdir(parent)) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208
-    return DataError(
-        f"nothing is at {quoted(path)}{meant(name, [clean(each) for each in known])}",
-        allowed="files and folders of images, on this machine",
-        next="another path",
-    )

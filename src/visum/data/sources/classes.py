@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from visum.data.sources.words import counted, finding, listed, meant, nearest, quoted
@@ -65,6 +65,7 @@ def finish(
     Raises:
         DataError: nothing is labelled, a class is not among ``classes``, or the labels do not fit ``task``.
     """
+    found = _told_apart(found)
     grouped = _groups(found, group_regex)
     present = ordered(name for label in set(found.labels) for name in label)
     if not present:
@@ -164,6 +165,28 @@ def _task(found: Found, names: Sequence[str], task: Task | None) -> Task:
             next="--task multilabel, or one label in each row",
         )
     return task
+
+
+def _told_apart(found: Found) -> Found:
+    """Without those files whose id another has: a name may hold ``\\xff`` as text where another holds the byte."""
+    if not any("\\" in path for path in found.paths):
+        return found
+    ids: dict[str, int] = {}
+    for row, path in enumerate(found.paths):
+        ids.setdefault(printable(path), row)
+    if len(ids) == len(found.paths):
+        return found
+    kept = sorted(ids.values())
+    lost = sorted(printable(found.paths[row]) for row in set(range(len(found.paths))) - set(kept))
+    message = f"{counted(len(lost), 'file')} whose printed name another file has: left out. Rename them."
+    return replace(
+        found,
+        paths=[found.paths[row] for row in kept],
+        labels=[found.labels[row] for row in kept],
+        splits=[found.splits[row] for row in kept],
+        groups=[found.groups[row] for row in kept],
+        findings=(*found.findings, finding("same_id", "warning", message, lost, files=len(lost))),
+    )
 
 
 def _groups(found: Found, regex: str | None) -> Sequence[str]:

@@ -16,8 +16,8 @@ from visum.data.sources.classes import Found
 from visum.data.sources.folders import read_folder, split_folders
 from visum.data.sources.rows import path_name
 from visum.data.sources.tables import TABLE_ENDINGS, Table, read_csv, read_jsonl, read_parquet
-from visum.data.sources.walk import ignored
-from visum.data.sources.words import meant, quoted
+from visum.data.sources.walk import ignored, missing
+from visum.data.sources.words import quoted
 from visum.errors import DataError, UsageError
 
 Rows = Callable[..., Found]
@@ -78,16 +78,9 @@ def _table(path: str, path_column: str) -> Table:
 
 
 def _nothing(path: str, error: Exception) -> DataError:
-    parent, name = os.path.split(path)
-    try:
-        known = sorted(each for each in os.listdir(parent) if not ignored(each))  # noqa: PTH208
-    except (OSError, ValueError):
-        known = []
     if isinstance(error, PermissionError):
         return DataError(f"{quoted(path)} may not be read", allowed=ALLOWED, next="other permissions, or another path")
-    return DataError(
-        f"nothing is at {quoted(path)}{meant(name, known)}", allowed=f"{ALLOWED}, on this machine", next="another path"
-    )
+    return missing(path, ALLOWED)
 
 
 def _strange(path: str, head: bytes) -> DataError:

@@ -30,11 +30,19 @@ _FLAGS: Mapping[Any, bool] = {
 _REFUSALS = {
     places.OUTSIDE: (
         "path_out_of_folder",
-        "lead out of its folder",
+        ("leads out of its folder", "lead out of its folder"),
         "Move the table into the folder that holds the images; absolute paths are allowed inside it",
     ),
-    places.MISSING: ("missing_file", "lead to no file", "Correct or delete these rows, or bring the files back"),
-    places.SPECIAL: ("special_file", "lead to a folder, pipe or device", "Correct or delete these rows"),
+    places.MISSING: (
+        "missing_file",
+        ("leads to no file", "lead to no file"),
+        "Correct or delete these rows, or bring the files back",
+    ),
+    places.SPECIAL: (
+        "special_file",
+        ("leads to a folder, pipe or device", "lead to a folder, pipe or device"),
+        "Correct or delete these rows",
+    ),
 }
 
 _Facts = tuple[tuple[str, ...], str, str]  # labels, split, group
@@ -261,10 +269,10 @@ def _once(
 def _refused(table: Table, located: Sequence[tuple[str, str]]) -> list[Finding]:
     """Rows that were left out, by reason."""
     out = []
-    for why, (kind, what, advice) in _REFUSALS.items():
+    for why, (kind, (one, many), advice) in _REFUSALS.items():
         cells = list(dict.fromkeys(cell for cell, reason in located if reason == why))
         if cells:
-            share = len(cells) / len(located)
+            share, what = len(cells) / len(located), one if len(cells) == 1 else many
             message = f"{counted(len(cells), 'path')} of {quoted(table.name)} {what}: left out. {advice}."
             severity: Severity = "serious" if share >= 0.05 else "warning"
             out.append(finding(kind, severity, message, cells, rows=len(cells), share=share))

@@ -6,12 +6,14 @@ an entry comes with its name from the operating system, so that 60,000 files cos
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from visum.data.sources.words import counted, finding
+from visum.data.sources.words import clean, counted, finding, meant, quoted
+from visum.errors import DataError
 from visum.types import Finding
 
 IGNORED = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"))
@@ -117,6 +119,17 @@ def link(path: str, inside: str) -> str:
     if not target.startswith(inside):
         return "outside"
     return "" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "special"
+
+
+def missing(path: str, allowed: str) -> DataError:
+    """What to say of a path where nothing is, with the nearest name beside it."""
+    parent, name = os.path.split(path)
+    known: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
+        known = sorted(clean(each) for each in os.listdir(parent) if not ignored(each))  # noqa: PTH208
+    return DataError(
+        f"nothing is at {quoted(path)}{meant(name, known)}", allowed=f"{allowed}, on this machine", next="another path"
+    )
 
 
 def _finding(why: str, paths: Sequence[str]) -> Finding:
