@@ -65,7 +65,7 @@ def plain(value: Any, limit: int = 200) -> str:
     line = "".join(_ENTITIES.get(c, c) for c in line)
     line = _SPECIAL.sub(r"\\\1", line)
     line = re.sub(r"^([-+=])", r"\\\1", line)  # at the start of a line: a list or a heading
-    line = re.sub(r"^(\d{1,9})([.])", r"\1\\\2", line)
+    line = re.sub(r"^(\d{1,9})([.])(?=\s|$)", r"\1\\\2", line)
     return re.sub(r"(?i)\bwww\.", "www&#46;", line)
 
 
