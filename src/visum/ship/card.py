@@ -22,7 +22,7 @@ from typing import Any
 from visum.types import Bundle
 
 ROWS = 100  # of a table; the rest is in bundle.json
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#|~!$^])")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#|~!$^&<>:@]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", ":": "&#58;", "@": "&#64;"}  # the last two: no link by themselves
 _TASKS = {
     "binary": "one of two classes for each picture",
@@ -62,8 +62,7 @@ def plain(value: Any, limit: int = 200) -> str:
     from visum.ship.report import words
 
     line = " ".join(words.short(str(value), limit).split())
-    line = "".join(_ENTITIES.get(c, c) for c in line)
-    line = _SPECIAL.sub(r"\\\1", line)
+    line = _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], "\\" + found[0]), line)
     line = re.sub(r"^([-+=])", r"\\\1", line)  # at the start of a line: a list or a heading
     line = re.sub(r"^(\d{1,9})([.])(?=\s|$)", r"\1\\\2", line)
     return re.sub(r"(?i)\bwww\.", "www&#46;", line)

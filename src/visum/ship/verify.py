@@ -114,6 +114,8 @@ def _message(rows: Sequence[Row], tolerance: float) -> str:
             f"All {len(rows)} golden images are answered as when the bundle was made (largest difference {largest:.1e})"
         )
     worst = max(bad, key=lambda row: row.difference)
+    if not np.isfinite(worst.difference):
+        return f"{len(bad)} of {len(rows)} golden images are answered wrongly: {worst.name!r} by what is no probability"
     changed = f", {worst.expected!r} became {worst.got!r}" if worst.got != worst.expected else ""
     return (
         f"{len(bad)} of {len(rows)} golden images are answered differently: {worst.name!r} by "
