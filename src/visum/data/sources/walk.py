@@ -116,7 +116,7 @@ def link(path: str, inside: str) -> str:
         mode = os.stat(target).st_mode  # noqa: PTH116
     except (OSError, ValueError):
         return "broken"
-    if not target.startswith(inside):
+    if not (target + "/").startswith(inside):
         return "outside"
     return "" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "special"
 
