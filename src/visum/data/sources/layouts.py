@@ -144,23 +144,30 @@ def _joined(root: str, parts: Mapping[str, Found]) -> Found:
 
 
 def _in_archive(path: str, rows: Rows, path_column: str, group_column: str | None) -> Found:
-    """What the unpacked folder holds, or what the one table at its top says if that names paths."""
+    """What the unpacked folder holds, in words that name the archive, which people know, and not the cache."""
     root = unpack(path)
     try:
-        table = _only_table(root, path_column)
-        if table is not None and path_name(table, path_column) in table.columns:
-            return rows(table, root)
-        try:
-            found = _in_folder(root, rows, path_column, group_column)
-        except DataError:
-            if table is None:
-                raise
-            found = None
-        if found is not None and (table is None or len(set(found.labels)) > 1):
-            return found
-        return rows(table, root)  # to hear what is missing in it
-    except DataError as error:  # people know the archive, not the cache
+        found = _unpacked(root, rows, path_column, group_column)
+    except DataError as error:
         raise DataError(error.got.replace(root, path), allowed=error.allowed, next=error.next) from error
+    findings = tuple(replace(each, message=each.message.replace(root, path)) for each in found.findings)
+    return replace(found, findings=findings)
+
+
+def _unpacked(root: str, rows: Rows, path_column: str, group_column: str | None) -> Found:
+    """What the one table at the top says if it names paths, else what the folder holds."""
+    table = _only_table(root, path_column)
+    if table is not None and path_name(table, path_column) in table.columns:
+        return rows(table, root)
+    found = None
+    try:
+        found = _in_folder(root, rows, path_column, group_column)
+    except DataError:
+        if table is None:
+            raise
+    if found is None or (table is not None and len(set(found.labels)) == 1):
+        return rows(table, root)  # to hear what is missing in it
+    return found
 
 
 def _only_table(root: str, path_column: str) -> Table | None:

@@ -19,7 +19,7 @@ def clean(text: str) -> str:
 def quoted(name: str) -> str:
     """One name on one line, shortened, in quotation marks."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clean(name))
-    return f"“{line if len(line) <= 120 else line[:100] + '…' + line[-19:]}”"
+    return f"“{line if len(line) <= 300 else line[:250] + '…' + line[-49:]}”"
 
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
