@@ -70,13 +70,14 @@ def index(
     """
     space = pixel_space(preprocess)
     known = storage.space(f"facts-{pixel_key(preprocess)[:16]}", "uint8")
+    allowed = {*decoder.FORMATS, *extra_formats}  # a TIFF that another run was allowed to read is not for this one
 
     def read(row: int) -> tuple[str, dict[str, object], Pixels | None] | UnreadableImage:
         try:
             data = decoder.read_bytes(location(table, row))
             digest = storage.digest_bytes(data)
-            if digest in space and digest in known:
-                return digest, json.loads(known.read(digest).tobytes()), None
+            if digest in space and (fact := _known(known, digest)) and fact["format"] in allowed:
+                return digest, fact, None
             found = decoder.decode(
                 data, background=preprocess.background, shortest=preprocess.size, extra_formats=extra_formats
             )
@@ -113,6 +114,16 @@ def index(
         notes=column([str(fact["notes"]) for fact in facts]),
     )
     return filled, bad
+
+
+def _known(facts: storage.Space, digest: str) -> dict[str, object] | None:
+    """What the store knows of a file; None if nothing, or if its bytes were damaged on disk."""
+    if digest not in facts:
+        return None
+    try:
+        return dict(json.loads(facts.read(digest).tobytes()))
+    except CorruptFile:
+        return None
 
 
 def picture(table: Manifest, row: int, space: storage.Space, preprocess: Preprocess) -> Pixels:
