@@ -191,6 +191,7 @@ def parse_json(data: bytes | bytearray, name: str) -> Any:
 @contextlib.contextmanager
 def _regular(path: Path, *, follow: bool = True) -> Iterator[tuple[IO[bytes], int]]:
     """An open regular file and its size; never blocks on a pipe, never opens a device."""
+    # the kind is asked first, and O_NONBLOCK is for a file that becomes a pipe in between
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
         kind = (path.stat() if follow else path.lstat()).st_mode

@@ -98,6 +98,18 @@ def test_a_wrong_top_class_fails_whatever_the_tolerance(tmp_path: Path, photos: 
     assert "'chelsea.jpg'" in found.message
 
 
+def test_one_wrong_answer_of_three_is_enough(sealed: Path) -> None:
+    def second(bundle: Bundle, images: Sequence[bytes]) -> Floats:
+        out = predict(bundle, images)
+        out[1] = out[1][::-1]
+        return out
+
+    found = verify(sealed, second)
+    assert [row.passed for row in found.rows] == [True, False, True]
+    assert not found.passed
+    assert "1 of 3" in found.message
+
+
 def test_a_tie_may_fall_either_way(tmp_path: Path, photos: Photos) -> None:
     folder = one(tmp_path / "b", photos, [0.4502, 0.4498, 0.1])
     assert verify(folder, told([0.4498, 0.4502, 0.1])).passed

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visum import __version__, safefile, storage
+from visum import safefile, storage
 from visum.data.decode import sniff
 from visum.errors import BundleError, CorruptFile, ModelError
 from visum.ship import card
 from visum.ship.bundle import seal
 from visum.ship.bundle.faults import PICTURES, faults, golden_faults, not_finite, probability_fault, short
-from visum.ship.bundle.seal import FORMAT
+from visum.ship.bundle.seal import FORMAT, version
 from visum.types import Bundle, Floats, Preprocess, Task
 
 __all__ = ["FORMAT", "Golden", "digest", "locate", "read", "read_golden", "write"]
@@ -154,7 +154,7 @@ def _storable(name: str, value: NDArray[Any]) -> NDArray[Any]:
 def _head(bundle: Bundle) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "visum": __version__,
+        "visum": version(),
         "task": bundle.task,
         "classes": list(bundle.classes),
         "architecture": dict(bundle.architecture),

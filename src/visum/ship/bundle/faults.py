@@ -35,7 +35,7 @@ def faults(bundle: Bundle) -> list[str]:
     kind = bundle.architecture.get("kind")
     if not isinstance(kind, str):
         found.append(f"architecture of kind {short(kind)}, wanted a name such as 'probe'")
-    found += _head_faults(bundle.weights, k, needed=kind == "probe")
+    found += _head_faults(bundle.weights, k, needed=kind == "probe" and "classifier" not in bundle.architecture)
     if kind == "probe":
         stages = bundle.architecture.get("stages")
         if not isinstance(bundle.architecture.get("backbone"), str):

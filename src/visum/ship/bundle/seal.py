@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from visum import __version__, safefile, storage
+from visum import runtime, safefile, storage
 from visum.errors import BundleError, CorruptFile, ModelError, UnsafeFile
 from visum.ship.bundle.faults import short
 
@@ -20,6 +20,11 @@ MEANT = "a folder with bundle.json and SHA256SUMS, as in RUN/bundle after visum 
 AGAIN = "copy it again from where it was made, or make it anew with visum train"
 _IMAGE = re.compile(r"golden/\d{3,6}\.[a-z]{3,4}")
 _SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._/-]{0,200})")
+
+
+def version() -> str:
+    """Of this visum, as installed."""
+    return runtime.versions("visum").get("visum", "unknown")
 
 
 def contents(place: Path) -> dict[str, bytearray]:
@@ -54,7 +59,7 @@ def _check_format(head: Any, place: Path) -> None:
     if number > FORMAT:
         raise BundleError(
             f"{place} was written by visum {short(head.get('visum'))} with format {number}; this one "
-            f"({__version__}) reads up to {FORMAT}",
+            f"({version()}) reads up to {FORMAT}",
             next="pip install -U visum",
         )
 
