@@ -514,6 +514,17 @@ def test_all_faults_are_told_at_once_and_nothing_is_written(tmp_path: Path, phot
     assert not list(tmp_path.iterdir())
 
 
+def test_a_golden_image_that_could_not_be_read_back_is_refused_first(
+    tmp_path: Path, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = model(photos)
+    largest = max(len(data) for _, data, _ in golden(bundle, photos))
+    monkeypatch.setattr(bundles.seal, "TEXT_BYTES", largest - 1)
+    with pytest.raises(BundleError, match=rf"golden image .* has {largest:,} bytes"):
+        bundles.write(bundle, tmp_path / "b", golden(bundle, photos))
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_a_bundle_is_replaced(tmp_path: Path, photos: Photos, pictures: Path) -> None:
     before = state(pictures)
     with pytest.raises(BundleError, match="holds other files than a bundle"):

@@ -169,6 +169,8 @@ def _golden_entry(number: int, name: str, data: bytes, expected: Floats, *, k: i
     form = sniff(data[:1024])
     if form not in PICTURES:
         raise BundleError(f"golden image {name!r} is not a picture", allowed=", ".join(PICTURES))
+    if len(data) > seal.TEXT_BYTES:
+        raise BundleError(f"golden image {name!r} has {len(data):,} bytes", allowed=f"at most {seal.TEXT_BYTES:,}")
     p = np.asarray(expected, np.float32)
     if fault := probability_fault(p, k, task):
         raise BundleError(f"golden image {name!r}: {fault}")
