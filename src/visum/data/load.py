@@ -118,11 +118,9 @@ def index(
 
 def _known(facts: storage.Space, digest: str) -> dict[str, object] | None:
     """What the store knows of a file; None if nothing, or if its bytes were damaged on disk."""
-    if digest not in facts:
-        return None
     try:
         return dict(json.loads(facts.read(digest).tobytes()))
-    except CorruptFile:
+    except (KeyError, CorruptFile):
         return None
 
 

@@ -78,18 +78,19 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON atomically; NaN and infinity become null, since JSON has neither."""
-    write_atomic(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    write_atomic(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """JSON-like, with NumPy's numbers as Python's, paths as text, and NaN and infinity as None."""
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):
-        return _finite(value.tolist())
+        return finite(value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     if isinstance(value, Path):
@@ -104,9 +105,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     An older folder at ``path`` is replaced only then. Yields the temporary folder to fill.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise StorageError(f"{path} is a file", allowed="a folder, new or existing", next="another --out")
     with explained(path):
+        _refuse_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{path.name[:_NAME]}.", suffix=".tmp", dir=path.parent))
     try:
@@ -123,6 +123,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder} is a file", allowed="a folder, new or existing", next="another --out")
 
 
 def _swap(draft: Path, path: Path) -> None:
@@ -161,9 +166,8 @@ def lock(folder: str | Path) -> Iterator[None]:
 def check_writable(folder: str | Path) -> None:
     """Fail now, before any work, if files cannot be written below ``folder`` (created if missing)."""
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise StorageError(f"{folder} is a file", allowed="a folder, new or existing", next="another --out")
     with explained(folder):
+        _refuse_file(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
