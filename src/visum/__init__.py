@@ -11,40 +11,46 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Answer": "visum.workflow.predict",
     "Bundle": "visum.types",
+    "Classifier": "visum.workflow.predict",
     "Embeddings": "visum.types",
     "Finding": "visum.types",
     "Manifest": "visum.types",
     "Predictions": "visum.types",
     "Preprocess": "visum.types",
+    "Run": "visum.workflow.train",
     "Score": "visum.types",
     "VisumError": "visum.errors",
-    "audit": "visum.workflow",
-    "doctor": "visum.workflow",
-    "evaluate": "visum.workflow",
-    "load": "visum.workflow",
-    "models": "visum.workflow",
-    "predict": "visum.workflow",
+    "doctor": "visum.workflow.doctor",
+    "evaluate": "visum.workflow.evaluate",
+    "find_problems": "visum.workflow.audit",
+    "list_models": "visum.workflow.catalogue",
+    "load": "visum.workflow.predict",
+    "predict": "visum.workflow.predict",
     "probabilities": "visum.types",
-    "train": "visum.workflow",
-    "verify": "visum.workflow",
+    "train": "visum.workflow.train",
+    "verify": "visum.workflow.verify",
 }
 
 __all__ = [
+    "Answer",
     "Bundle",
+    "Classifier",
     "Embeddings",
     "Finding",
     "Manifest",
     "Predictions",
     "Preprocess",
+    "Run",
     "Score",
     "VisumError",
     "__version__",
-    "audit",
     "doctor",
     "evaluate",
+    "find_problems",
+    "list_models",
     "load",
-    "models",
     "predict",
     "probabilities",
     "train",
@@ -54,7 +60,13 @@ __all__ = [
 if TYPE_CHECKING:
     from visum.errors import VisumError
     from visum.types import Bundle, Embeddings, Finding, Manifest, Predictions, Preprocess, Score, probabilities
-    from visum.workflow import audit, doctor, evaluate, load, models, predict, train, verify
+    from visum.workflow.audit import find_problems
+    from visum.workflow.catalogue import list_models
+    from visum.workflow.doctor import doctor
+    from visum.workflow.evaluate import evaluate
+    from visum.workflow.predict import Answer, Classifier, load, predict
+    from visum.workflow.train import Run, train
+    from visum.workflow.verify import verify
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,66 +93,90 @@ def interruptible(next: str) -> Iterator[None]:
             signal.signal(each, handler)
 
 
-@dataclass
+class Watch(Protocol):
+    """Who draws progress. ``started``: ``time.monotonic()`` from which a run counts its seconds."""
+
+    started: float
+
+    def begin(self, name: str, total: int) -> None:
+        """A stage begins; ``total`` images are ahead, 0 where that is not known."""
+
+    def step(self, count: int) -> None:
+        """``count`` more images are finished."""
+
+    def end(self, name: str, seconds: float, detail: str) -> None:
+        """The stage is over, or was interrupted."""
+
+
+class Quiet:
+    """Draws nothing, and counts from now: a library call does not pay for the start of its process."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def begin(self, name: str, total: int) -> None:
+        """Nothing."""
+
+    def step(self, count: int) -> None:
+        """Nothing."""
+
+    def end(self, name: str, seconds: float, detail: str) -> None:
+        """Nothing."""
+
+
+_watch: ContextVar[Watch | None] = ContextVar("visum_watch", default=None)
+
+
+@contextlib.contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Stages begun within the block report to ``watch``, however deep below they are."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
 class Stages:
-    """The clock of a run: what was done, how long it took, and who watches.
+    """The clock of a run: what was done and how long it took.
 
     Attributes:
         rows: finished stages, ``{"name", "seconds", "detail"}``, in order.
-        watch: draws progress; ``quiet`` draws none.
-        started: ``time.monotonic()`` of the process's first line, so that start-up counts.
     """
 
-    watch: Watch
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    started: float = field(default_factory=lambda: time.monotonic() - _process_age())
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._watch = _watch.get() or Quiet()
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int = 0) -> Iterator[Stage]:
         """Time one stage; its block calls ``stage.step(n)`` as images are finished and may set ``stage.detail``."""
-        stage = Stage(name, total, self.watch)
-        self.watch.begin(name, total)
+        stage = Stage(self._watch.step)
+        self._watch.begin(name, total)
         begin = time.monotonic()
         try:
             yield stage
         finally:
             seconds = time.monotonic() - begin
-            self.watch.end(name, seconds, stage.detail)
+            self._watch.end(name, seconds, stage.detail)
         self.rows.append({"name": name, "seconds": round(seconds, 3), "detail": stage.detail})
 
     def seconds(self) -> float:
-        """Since the process began."""
-        return time.monotonic() - self.started
+        """Since the run began; on the command line, since the process was started."""
+        return time.monotonic() - self._watch.started
 
 
 @dataclass
 class Stage:
-    """One stage under way."""
+    """One stage under way: ``step(n)`` tells of n finished images, ``detail`` is shown when it ends."""
 
-    name: str
-    total: int
-    watch: Watch
+    step: Step
     detail: str = ""
 
-    def step(self, count: int) -> None:
-        """``count`` more images are finished."""
-        self.watch.step(count)
 
-
-class Watch(Protocol):
-    """Who draws progress: the command line does, a library call does not."""
-
-    def begin(self, name: str, total: int) -> None: ...
-    def step(self, count: int) -> None: ...
-    def end(self, name: str, seconds: float, detail: str) -> None: ...
-
-
-class Quiet:
-    """Draws nothing."""
-
-    def begin(self, name: str, total: int) -> None: ...
-    def step(self, count: int) -> None: ...
-    def end(self, name: str, seconds: float, detail: str) -> None: ...
+def process_start() -> float:
+    """``time.monotonic()`` of this process's first instruction, so that start-up is counted."""
+    return time.monotonic() - _process_age()
 
 
 def _process_age() -> float:

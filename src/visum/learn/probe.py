@@ -130,7 +130,9 @@ class _Problem:
             second += self.share[at : at + _BLOCK] @ (block * block)
         deviation = np.sqrt(np.maximum(second - first**2, 0))
         # a column that hardly moves carries rounding, not knowledge; blowing it up to unit variance would hand it a vote
-        scale = np.where(deviation > 1e-3 * max(float(np.median(deviation)), 1e-12), 1 / np.maximum(deviation, 1e-12), 0)
+        scale = np.where(
+            deviation > 1e-3 * max(float(np.median(deviation)), 1e-12), 1 / np.maximum(deviation, 1e-12), 0
+        )
         self.mean, self.scale = first.astype(np.float32), scale.astype(np.float32)
         self.rows: Floats | None = None
         if n * d * 4 <= _RESIDENT:

@@ -167,14 +167,19 @@ ENGINES: dict[str, Callable[[Backbone, Preprocess], Engine]] = {
 """Fastest first, as measured on CPUs (``benchmarks/README.md``); ``auto`` takes the first that is installed."""
 
 
+def installed() -> tuple[str, ...]:
+    """Names of the engines that are on this machine, fastest first."""
+    return tuple(name for name in ENGINES if importlib.util.find_spec(name))
+
+
 def engine(backbone: Backbone, preprocess: Preprocess, name: str = "auto") -> Engine:
     """The engine of that name; ``auto``: the fastest that is installed here.
 
     Raises:
         ModelError: unknown or not installed.
     """
-    installed = [each for each in ENGINES if importlib.util.find_spec(each)]
-    chosen = installed[0] if name == "auto" and installed else name
-    if chosen not in installed:
-        raise ModelError(f"no engine {name!r} here", allowed=f"auto, {', '.join(installed)}", next="--engine auto")
+    here = installed()
+    chosen = here[0] if name == "auto" and here else name
+    if chosen not in here:
+        raise ModelError(f"no engine {name!r} here", allowed=f"auto, {', '.join(here)}", next="--engine auto")
     return ENGINES[chosen](backbone, preprocess)

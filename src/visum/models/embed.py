@@ -72,13 +72,21 @@ def embed(
     """
     out = {}
     for view in views:
-        space = storage.space(
-            f"embed-{network.backbone.name.replace('/', '_')}-{view}-{network.digest[:16]}", "float16"
-        )
+        space = _space(network, view)
         _fill(table, network, view, space, step)
         vectors = space.gather(table.sha256.tolist())
         out[view] = Embeddings(table.ids, vectors, network.backbone.digest, digest_of(network.preprocess))
     return out
+
+
+def missing(table: Manifest, network: Network, view: str = "plain") -> int:
+    """How many files the network has not seen yet."""
+    return len(_missing(table, _space(network, view)))
+
+
+def _space(network: Network, view: str) -> storage.Space:
+    name = f"embed-{network.backbone.name.replace('/', '_')}-{view}-{network.digest[:16]}"
+    return storage.space(name, "float16")
 
 
 def _missing(table: Manifest, space: storage.Space) -> Manifest:

@@ -31,6 +31,9 @@ from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preproces
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+LINEAR = "linear"
+"""The head of a probe, ``x @ weight + bias``; all others are of ``models.classical``."""
+
 Picture = Union[str, "os.PathLike[str]", bytes, NDArray[Any], "Image"]
 """A path, the bytes of a file, an array or a Pillow image."""
 
@@ -55,8 +58,10 @@ class Model:
     @cached_property
     def head(self) -> Callable[[NDArray[Any]], Floats]:
         """Features ``[N, D]`` → logits float32 ``[N, K]``."""
-        arrays = {name[5:]: array for name, array in self.bundle.weights.items() if name.startswith("head.")}
-        return head(str(self.bundle.architecture.get("classifier", "linear")), arrays)
+        name = str(self.bundle.architecture.get("classifier", LINEAR))
+        start = "head." if name == LINEAR else "classifier."
+        arrays = {key.removeprefix(start): array for key, array in self.bundle.weights.items() if key.startswith(start)}
+        return head(name, arrays)
 
     @property
     def stage_columns(self) -> slice:
@@ -75,7 +80,9 @@ class Model:
         name = str(self.bundle.architecture["descriptor"])
         if name not in DESCRIPTORS:
             raise BundleError(
-                f"this bundle needs the descriptor {name!r}", allowed=", ".join(DESCRIPTORS), next="pip install -U visum"
+                f"this bundle needs the descriptor {name!r}",
+                allowed=", ".join(DESCRIPTORS),
+                next="pip install -U visum",
             )
         return described(name, self.bundle.weights)
 
@@ -90,9 +97,13 @@ class Model:
 
 def head(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[Any]], Floats]:
     """``linear`` (a probe) or one of ``CLASSIFIERS`` as a function of features."""
-    if name == "linear":
+    if name == LINEAR:
         weight, bias = arrays["weight"], arrays["bias"]
         return lambda x: np.asarray(np.asarray(x, np.float32) @ weight + bias, np.float32)
+    if name not in CLASSIFIERS:
+        raise BundleError(
+            f"this bundle needs the classifier {name!r}", allowed=", ".join(CLASSIFIERS), next="pip install -U visum"
+        )
     classifier = CLASSIFIERS[name]
     return lambda x: classifier.logits(arrays, np.asarray(x, np.float32))
 

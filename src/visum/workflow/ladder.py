@@ -1,0 +1,239 @@
+"""The ladder: from always answering the most frequent class to the best probe, each rung judged on the same validation rows.
+
+A rung that costs more must earn it. Every rung but the first can become the bundle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visum.data.load import pictures
+from visum.data.pixels import fit
+from visum.errors import UsageError
+from visum.judge import evaluate as judge
+from visum.judge.calibrate import temperature
+from visum.judge.metrics import log_loss
+from visum.learn import probe
+from visum.models import classical
+from visum.models.embed import Network, describe
+from visum.models.predict import described, describer_key
+from visum.types import (
+    Floats,
+    Integers,
+    Manifest,
+    Predictions,
+    Preprocess,
+    Score,
+    decisions,
+    in_split,
+    probabilities,
+    rows,
+    targets,
+)
+
+EMBEDDING, MAJORITY = "embedding", "majority"
+NEAREST, PROBE = f"{EMBEDDING}+knn", f"{EMBEDDING}+probe"
+LADDER = (MAJORITY, *(f"{descriptor}+{classifier}" for descriptor, classifier in classical.LADDER), NEAREST, PROBE)
+"""What is climbed unless told otherwise; any ``descriptor+classifier`` of ``models.classical`` may be named as well, and any
+``embedding+classifier``."""
+
+WORDS, WORD_PICTURES = 256, 400
+MOST_FOR_SEARCH = 8_000
+MOST_NEIGHBOURS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """One classifier on the way up.
+
+    Attributes:
+        name, detail: e.g. ``embedding+probe`` and its settings.
+        seconds: to describe the pictures (unless the store had them) and to fit.
+        architecture: of the bundle it would make; None for the yardstick that is never chosen.
+        weights: ``head.*`` of a probe, else ``classifier.*`` and, for a bag of words, ``codebook``.
+        validation: its predictions, temperature included, thresholds not.
+        history: (L2 strength, validation log loss) of each fit.
+    """
+
+    name: str
+    detail: str
+    seconds: float
+    architecture: Mapping[str, Any] | None
+    weights: Mapping[str, NDArray[Any]]
+    validation: Predictions
+    history: tuple[tuple[float, float], ...] = ()
+
+    def metrics(self) -> dict[str, Score]:
+        """Scores for the ladder's table."""
+        names = ("micro_f1", "macro_f1") if self.validation.task == "multilabel" else ("accuracy", "balanced_accuracy")
+        return {name: judge.score(self.validation, name) for name in (*names, "log_loss")}
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What every rung stands on.
+
+    Attributes:
+        table: rows with splits.
+        preprocess: of the stored pictures.
+        network: of the embeddings.
+        vectors: plain embeddings ``[N, D]``, rows as in the table.
+        views: further embeddings of the train rows, ``[T, D]`` each.
+        seed: of everything that draws.
+    """
+
+    table: Manifest
+    preprocess: Preprocess
+    network: Network
+    vectors: NDArray[np.floating[Any]]
+    views: tuple[NDArray[np.floating[Any]], ...]
+    seed: int
+
+    @property
+    def y(self) -> Integers:
+        return targets(self.table)
+
+    def labelled(self, split: str) -> NDArray[np.bool_]:
+        """Rows of a split that have a label."""
+        where = np.asarray(self.table.splits == split, bool)
+        return where & (self.y >= 0) if self.y.ndim == 1 else where
+
+    def predictions(self, logits: Floats) -> Predictions:
+        """Of the labelled validation rows, with a temperature of their own."""
+        held = self.labelled("validation")
+        table = self.table
+        t = temperature(logits, self.y[held], table.task)
+        return Predictions(table.ids[held], logits, self.y[held], table.classes, table.task, temperature=t)
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuse rungs that do not exist, all at once.
+
+    Raises:
+        UsageError: naming them and what there is.
+    """
+    descriptors, classifiers = (EMBEDDING, *classical.DESCRIPTORS), tuple(classical.CLASSIFIERS)
+    known = {MAJORITY, PROBE} | {f"{d}+{c}" for d in descriptors for c in classifiers}
+    if wrong := [name for name in names if name not in known]:
+        raise UsageError(
+            f"no rung is called {', '.join(map(repr, wrong))}",
+            allowed=f"{MAJORITY}, {PROBE}, or A+B with A of {', '.join(descriptors)} and B of {', '.join(classifiers)}",
+            next=f"--ladder {','.join(LADDER)}",
+        )
+    if not set(names) - {MAJORITY}:
+        raise UsageError("a ladder that holds nothing to choose", next=f"--ladder {MAJORITY},{PROBE}")
+
+
+def climb(name: str, ground: Ground) -> Rung:
+    """Train one rung on the train rows and let it answer the validation rows."""
+    begin = time.perf_counter()
+    descriptor, _, classifier = name.partition("+")
+    if name == MAJORITY:
+        made = _majority(ground)
+    elif name == PROBE:
+        made = _probe(ground)
+    elif descriptor == EMBEDDING:
+        made = _on(ground, ground.vectors, classifier, {**_backbone(ground), "classifier": classifier}, {})
+    else:
+        made = _classical(ground, descriptor, classifier)
+    return replace(made, name=name, seconds=time.perf_counter() - begin)
+
+
+def best(rungs: Sequence[Rung]) -> Rung:
+    """The rung with the highest headline score on validation; among equals the one with the lower log loss."""
+
+    def rank(rung: Rung) -> tuple[float, float]:
+        p, z = rung.validation, probabilities(rung.validation)
+        return judge.score(p, judge.headline(p.task)).value, -log_loss(z, p.labels, decisions(p), p.task)
+
+    return max((rung for rung in rungs if rung.architecture is not None), key=rank)
+
+
+def _majority(ground: Ground) -> Rung:
+    train, held = ground.labelled("train"), int(ground.labelled("validation").sum())
+    y, k = ground.y[train], len(ground.table.classes)
+    if y.ndim == 2:
+        share = (y.sum(axis=0) + 0.5) / (len(y) + 1)
+        prior = np.log(share / (1 - share))
+    else:
+        prior = np.log((np.bincount(y, minlength=k) + 0.5) / (len(y) + 0.5 * k))
+    z = np.tile(prior.astype(np.float32), (held, 1))
+    return Rung("", "always the most frequent class", 0, None, {}, ground.predictions(z))
+
+
+def _backbone(ground: Ground) -> dict[str, Any]:
+    backbone = ground.network.backbone
+    return {"kind": "probe", "backbone": backbone.name, "stages": list(backbone.stages)}
+
+
+def _probe(ground: Ground) -> Rung:
+    """Logistic regression on all stages and views; its strength is chosen on (at most 8,000) train rows, then all are used."""
+    train, held = np.flatnonzero(ground.labelled("train")), ground.labelled("validation")
+    y, k = ground.y, len(ground.table.classes)
+    inside = np.flatnonzero(ground.labelled("train")[in_split(ground.table, "train")])  # views hold train rows alone
+    x: NDArray[np.floating[Any]] = ground.vectors[train]
+    if ground.views:
+        x = np.concatenate([x, *(view[inside] for view in ground.views)])
+    labels = np.concatenate([y[train]] * (1 + len(ground.views)))
+    some = np.sort(np.random.default_rng(ground.seed).permutation(len(x))[:MOST_FOR_SEARCH])
+    x_held, y_held = np.asarray(ground.vectors[held], np.float32), y[held]
+
+    def loss(head: dict[str, Floats]) -> float:
+        p = ground.predictions(probe.logits(head, x_held))
+        return log_loss(probabilities(p), y_held, decisions(p), p.task)
+
+    head, strength, tried = probe.search(x[some], labels[some], k, loss)
+    if len(some) < len(x):
+        head = probe.fit(x, labels, k, strength=strength)
+    z = probe.logits(head, x_held)
+    views = f", {1 + len(ground.views)} views" if ground.views else ""
+    stages = f"{len(ground.network.backbone.stages) + 1} stages"
+    detail = f"logistic regression on {x.shape[1]:,} features of {stages}{views}, L2 {strength:g}"
+    weights: dict[str, NDArray[Any]] = {f"head.{key}": value for key, value in head.items()}
+    return Rung("", detail, 0, _backbone(ground), weights, ground.predictions(z), tuple(tried))
+
+
+def _classical(ground: Ground, descriptor: str, classifier: str) -> Rung:
+    extra: dict[str, NDArray[Any]] = {}
+    if classical.DESCRIPTORS[descriptor].words:
+        train = np.flatnonzero(ground.labelled("train"))
+        some = np.sort(np.random.default_rng(ground.seed).permutation(train)[:WORD_PICTURES])
+        side = classical.DESCRIPTORS[descriptor].size
+        extra["codebook"] = classical.codebook(_squares(ground, some, side), WORDS, ground.seed)
+    function: Callable[..., Floats] = described(descriptor, extra)
+    x = describe(ground.table, describer_key(descriptor, extra), function, ground.preprocess, square=True)
+    architecture = {"kind": "classical", "descriptor": descriptor, "classifier": classifier}
+    return _on(ground, x, classifier, architecture, extra)
+
+
+def _squares(ground: Ground, where: NDArray[Any], side: int) -> Any:
+    import cv2
+
+    for picture in pictures(rows(ground.table, where), ground.preprocess):
+        yield cv2.resize(fit(picture, ground.preprocess), (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _on(
+    ground: Ground,
+    x: NDArray[np.floating[Any]],
+    classifier: str,
+    architecture: Mapping[str, Any],
+    extra: Mapping[str, NDArray[Any]],
+) -> Rung:
+    train, held = np.flatnonzero(ground.labelled("train")), ground.labelled("validation")
+    detail = f"{x.shape[1]:,} features"
+    if classifier == "knn" and len(train) > MOST_NEIGHBOURS:
+        train = np.sort(np.random.default_rng(ground.seed).permutation(train)[:MOST_NEIGHBOURS])
+        detail += f", {MOST_NEIGHBOURS:,} of the train images as neighbours"
+    trained = classical.CLASSIFIERS[classifier]
+    k = len(ground.table.classes)
+    arrays = trained.fit(np.asarray(x[train], np.float32), ground.y[train], k, ground.seed)
+    z = trained.logits(arrays, np.asarray(x[held], np.float32))
+    weights = {**{f"classifier.{key}": value for key, value in arrays.items()}, **extra}
+    return Rung("", detail, 0, architecture, weights, ground.predictions(z))

@@ -1,0 +1,76 @@
+"""What fits into a budget: the working size is chosen before anything is paid for, from what this machine was seen to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from visum.models.compiled import BATCH
+from visum.models.embed import Network
+from visum.runtime import threads
+from visum.workflow.ready import Glance
+
+SIZES = (224, 192, 160, 128, 96, 64)
+RESERVE, RESERVE_PER_IMAGE = 5.0, 0.0025
+"""Seconds kept for everything that is neither decoding nor embedding (audit, ladder, evaluation, bundle, report): measured on
+2 cores with 1,000 to 60,000 images; scaled with the cores."""
+_PROBE_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided.
+
+    Attributes:
+        size: working size in pixels.
+        seconds: expected for the whole run, start-up included.
+        why: one sentence for the log.
+    """
+
+    size: int
+    seconds: float
+    why: str
+
+
+def speed(network: Network) -> float:
+    """Seconds per image of the compiled backbone on this machine, measured on a few batches of noise."""
+    run, size = network.engine.run, network.preprocess.size
+    shape = (BATCH, size, size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    list(run([noise] * 2))
+    begin = time.perf_counter()
+    list(run([noise] * _PROBE_BATCHES))
+    return (time.perf_counter() - begin) / (_PROBE_BATCHES * BATCH)
+
+
+def choose(
+    images: int, spent: float, budget: float, glance: Glance, per_image: float, size: int, sizes: Sequence[int] = SIZES
+) -> Plan:
+    """The largest size whose expected time fits the budget.
+
+    Args:
+        images: in the whole data set.
+        spent, budget: seconds so far, and allowed.
+        glance: what decoding costs.
+        per_image: seconds that the network takes for one image at ``size``; other sizes cost in proportion to their area.
+        size: the largest size that makes sense.
+    """
+    scale = 2 / threads()
+    fixed = spent + RESERVE + images * (RESERVE_PER_IMAGE * scale + glance.seconds / threads())
+    tried = [each for each in (size, *sizes) if each <= size]
+    for each in dict.fromkeys(tried):
+        expected = fixed + images * per_image * (each / size) ** 2
+        if expected <= budget:
+            break
+    words = f"{each} px: about {expected:.0f} of {budget:.0f} s"
+    if expected > budget:
+        words += " (the smallest there is; the budget is too short for this many images)"
+    return Plan(each, expected, words)
+
+
+def fits(budget: float | None, spent: float, cost: float) -> bool:
+    """Whether something of that cost still fits."""
+    return budget is None or spent + cost <= budget

@@ -1,0 +1,185 @@
+"""``visum predict`` and ``visum.load``: a bundle at work on new pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visum.data import sources
+from visum.data.load import location
+from visum.errors import UnreadableImage
+from visum.models import predict as running
+from visum.runtime import Step, no_step
+from visum.ship import bundle as bundles
+from visum.types import Bundle, Floats, Manifest, Predictions, decisions, probabilities
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    One = str | Path | bytes | NDArray[Any] | Image
+
+IMAGENET = "imagenet"
+"""Given instead of a bundle's folder: the packaged network with its own 1,000 classes."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said about one picture.
+
+    Attributes:
+        id: its path, or its number in the list.
+        label: the class; several, joined by ``|``, or "" for none, when multilabel; "" where there is an error.
+        probability: of ``label`` (several labels: of the least probable of them; none: that none applies to any class).
+        top: (class, probability), most probable first.
+        probabilities: float32 ``[K]``, calibrated.
+        error: why there is no answer, or "".
+    """
+
+    id: str
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    probabilities: Floats
+    error: str = ""
+
+
+class Classifier:
+    """A loaded bundle. Its network is compiled when the first picture comes.
+
+    Attributes:
+        bundle: all there is to know about it.
+    """
+
+    def __init__(self, bundle: Bundle, engine: str = "auto") -> None:
+        self.bundle = bundle
+        self._model = running.Model(bundle, engine)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of ``Answer.probabilities``."""
+        return self.bundle.classes
+
+    def predict(
+        self, images: One | Iterable[One], *, top: int = 5, extra_formats: Collection[str] = ()
+    ) -> list[Answer]:
+        """Answers in the order of the pictures; a picture that cannot be read has its reason in ``error``.
+
+        Args:
+            images: a path of a file or a folder (all pictures below it), the bytes of a file, an array uint8 ``[H, W, 3]``
+                (or a stack ``[N, H, W, 3]``), a Pillow image, or any mix of these in a list.
+            top: how many (class, probability) pairs each answer lists.
+            extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+        """
+        return list(self.stream(images, top=top, extra_formats=extra_formats))
+
+    def stream(
+        self,
+        images: One | Iterable[One],
+        *,
+        top: int = 5,
+        extra_formats: Collection[str] = (),
+        step: Step = no_step,
+    ) -> Iterator[Answer]:
+        """``predict``, an answer at a time: memory does not grow with the number of pictures."""
+        names: list[str] = []
+
+        def pictures() -> Iterator[running.Picture]:
+            for name, picture in _listed(images):
+                names.append(name)
+                yield picture
+
+        results = running.stream(pictures(), self._model, extra_formats=extra_formats)
+        for at, result in enumerate(results):
+            step(1)
+            yield self._answer(names[at], result, top)
+            names[at] = ""
+
+    def _answer(self, name: str, logits: Floats | UnreadableImage, top: int) -> Answer:
+        b = self.bundle
+        if isinstance(logits, UnreadableImage):
+            return Answer(name, "", 0.0, (), np.zeros(0, np.float32), logits.reason)
+        one = Predictions(
+            np.array([name], object),
+            logits[None],
+            np.zeros(1, np.int64),
+            b.classes,
+            b.task,
+            "",
+            b.temperature,
+            b.thresholds,
+        )
+        p, said = probabilities(one)[0], decisions(one)[0]
+        best = np.argsort(-p, kind="stable")[:top]
+        if b.task == "multilabel":
+            chosen = np.flatnonzero(said)
+            sure = float(p[chosen].min()) if len(chosen) else float(1 - p.max())
+            label = "|".join(b.classes[k] for k in chosen)
+        else:
+            sure, label = float(p[said]), b.classes[int(said)]
+        return Answer(name, label, sure, tuple((b.classes[k], float(p[k])) for k in best), p)
+
+
+def _listed(images: Any) -> Iterator[tuple[str, Any]]:
+    """(name, picture) of whatever was given; folders are opened."""
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        images = list(images)
+    if isinstance(images, (str, Path, bytes, np.ndarray)) or not isinstance(images, Iterable):
+        images = [images]
+    for number, image in enumerate(images):
+        if isinstance(image, (str, Path)) and Path(image).is_dir():
+            table = sources.images([image])
+            yield from ((table.ids[row], location(table, row)) for row in range(len(table)))
+        elif isinstance(image, (str, Path)):
+            yield str(image), image
+        else:
+            yield str(number), image
+
+
+def load(bundle: str | Path, *, engine: str = "auto") -> Classifier:
+    """A bundle (or the bundle inside a run folder), checked against its own digests; ``"imagenet"`` for the packaged network.
+
+    Raises:
+        BundleError: nothing there, edited, or newer than this visum.
+        UnsafeFile: a pickle, or a file that could exhaust the machine.
+    """
+    if str(bundle) == IMAGENET and not Path(bundle).is_dir():
+        return Classifier(running.imagenet(), engine)
+    return Classifier(bundles.read(bundle), engine)
+
+
+def table_of(paths: Sequence[str | Path]) -> Manifest:
+    """Files and folders as an unlabelled table; every path must exist."""
+    return sources.images(paths)
+
+
+def predict(
+    bundle: str | Path,
+    paths: Sequence[str | Path],
+    *,
+    top: int = 5,
+    engine: str = "auto",
+    extra_formats: tuple[str, ...] = (),
+    step: Step = no_step,
+) -> Iterator[Answer]:
+    """Answers for files and folders, one at a time; ids are paths below the deepest common folder.
+
+    Args:
+        bundle: folder of a bundle or a run, or ``"imagenet"``.
+        paths: of files and folders.
+        top: how many (class, probability) pairs each answer lists.
+        engine: auto, openvino, onnxruntime or torch.
+        extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+        step: told of finished pictures.
+    """
+    table = table_of(paths)
+    model = load(bundle, engine=engine)
+    places = [location(table, row) for row in range(len(table))]
+    for name, answer in zip(
+        table.ids, model.stream(places, top=top, extra_formats=extra_formats, step=step), strict=True
+    ):
+        yield Answer(name, answer.label, answer.probability, answer.top, answer.probabilities, answer.error)

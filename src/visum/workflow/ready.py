@@ -1,0 +1,89 @@
+"""What is asked of a data set before work begins: that there is enough of it, and how large its pictures really are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from visum.data import decode as decoder
+from visum.data.load import location
+from visum.errors import NotEnoughData, UnreadableImage, UsageError
+from visum.types import Manifest, targets
+
+SAMPLE = 24
+LEAST_SIZE, ENLARGE, STEP = 96, 4, 32
+"""Small pictures are enlarged at most fourfold: beyond it a network computes more and sees no more (digits of 8 and 28
+pixels, CIFAR-10: see benchmarks). 96 px is the least at which the packaged networks keep a 3 x 3 map at their last stage."""
+LEAST_IMAGES = 10
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A few pictures, spread evenly over the table, decoded.
+
+    Attributes:
+        side: median of their longer sides in pixels; 0 where none could be read.
+        seconds: to decode one on one core.
+    """
+
+    side: float
+    seconds: float
+
+
+def glance(table: Manifest, extra_formats: Collection[str] = ()) -> Glance:
+    """Decode up to ``SAMPLE`` pictures; those that cannot be read are passed over."""
+    sides, begin = [], time.perf_counter()
+    for row in np.unique(np.linspace(0, len(table) - 1, SAMPLE).astype(int)):
+        try:
+            found = decoder.decode(location(table, int(row)), shortest=224, extra_formats=extra_formats)
+        except UnreadableImage:
+            continue
+        sides.append(max(found.width, found.height))
+    seconds = (time.perf_counter() - begin) / max(1, len(sides))
+    return Glance(float(np.median(sides)) if sides else 0.0, seconds)
+
+
+def fitting_size(side: float, native: int) -> int:
+    """The working size for pictures whose longer side is ``side`` pixels: the network's own, less where they are small."""
+    wanted = STEP * round(ENLARGE * side / STEP)
+    return native if side == 0 or wanted >= native else max(LEAST_SIZE, wanted)
+
+
+def check_size(size: int) -> None:
+    """Refuse sizes that no backbone can work at.
+
+    Raises:
+        UsageError: outside 32 … 1024.
+    """
+    if not 32 <= size <= 1024:
+        raise UsageError(f"size {size}", allowed="32 to 1024 pixels", next="--size 224")
+
+
+def check_enough(table: Manifest) -> None:
+    """Refuse what nothing can be learnt from.
+
+    Raises:
+        NotEnoughData: fewer than two classes with images, or fewer images than classes or than ten.
+    """
+    y = targets(table)
+    counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y[y >= 0], minlength=len(table.classes))
+    present = [name for name, count in zip(table.classes, counts, strict=True) if count]
+    several = table.task == "multilabel"
+    labelled = len(table) if several else int((y >= 0).sum())
+    least = max(LEAST_IMAGES, len(table.classes))
+    if len(present) < (1 if several else 2):
+        found = f"only one class with images ({present[0]!r})" if present else "no labelled image"
+        raise NotEnoughData(
+            f"{found} in {table.root}",
+            allowed="two classes or more, each a folder (or a label) with images",
+            next="a folder with one sub-folder per class; add one of pictures that are something else",
+        )
+    if labelled < least:
+        raise NotEnoughData(
+            f"{labelled} labelled images for {len(table.classes)} classes",
+            allowed=f"{least} or more, better 20 of each class",
+            next="more images, or fewer classes",
+        )

@@ -1,0 +1,47 @@
+"""``visum verify``: does a bundle still answer here as it did where it was made?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from visum.data.decode import EXTRA_FORMATS
+from visum.models import predict as running
+from visum.ship import verify as proof
+from visum.ship.verify import Verification
+from visum.types import Bundle, Floats, Predictions, column, probabilities
+
+TOLERANCE = 0.02
+"""Largest difference of a probability between engines of different precision: bfloat16 keeps 8 bits of each activation."""
+
+
+def verify(bundle: str | Path, *, engine: str = "auto", tolerance: float = TOLERANCE) -> Verification:
+    """Check a bundle's digests and replay its golden images.
+
+    Args:
+        bundle: folder of a bundle or of a run.
+        engine: auto, openvino, onnxruntime or torch.
+        tolerance: largest difference of a probability that passes, > 0.
+
+    Raises:
+        BundleError: it is broken or edited; the message names the file.
+    """
+
+    def answers(shipped: Bundle, images: Sequence[bytes]) -> Floats:
+        found = list(running.stream(images, running.Model(shipped, engine), extra_formats=EXTRA_FORMATS))
+        if bad := [each for each in found if not isinstance(each, np.ndarray)]:
+            raise bad[0]
+        logits = np.stack([each for each in found if isinstance(each, np.ndarray)])
+        said = Predictions(
+            column([""] * len(images)),
+            logits,
+            np.zeros(0, np.int64),
+            shipped.classes,
+            shipped.task,
+            temperature=shipped.temperature,
+        )
+        return probabilities(said)
+
+    return proof.verify(bundle, answers, tolerance=tolerance)
