@@ -11,7 +11,7 @@ from visum.models.classical.classes import Arrays, sample
 from visum.runtime import threads
 from visum.types import Floats
 
-TREES = 200
+TREES = 100
 MOST_FEATURES = 16  # tried at a node, of the usual square root: time grows with it, accuracy hardly
 MOST_ROWS = 50_000
 CHUNK = 1024
@@ -19,7 +19,7 @@ DOUBT = 1.0  # so many trees' worth of votes are spread over all classes, so tha
 
 
 def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArray[Any]]:
-    """200 fully grown trees on at most 50,000 rows. Columns that stand alone share the trees.
+    """100 fully grown trees on at most 50,000 rows. Columns that stand alone share the trees.
 
     Returns:
         feature int32, threshold float32, left, right int32 ``[nodes]``: to the left where ``x[feature] <= threshold``; children

@@ -19,6 +19,9 @@ from visum.types import Floats, Integers, Pixels
 WORDS = 256
 STEP = 6  # pixels between descriptors, and the width of their bins
 DIRECTIONS = 8
+SMALL = (
+    1 << 18
+)  # multiplications up to which BLAS stays on its caller's thread; callers are a pool, which more would only disturb
 FLAT = 1e-4  # of a gradient of 1 a pixel: what is flatter than this is described as flat
 PICTURES, PATCHES, ROUNDS = 400, 50, 12
 
@@ -47,7 +50,8 @@ def dense(picture: Pixels) -> Floats:
     planes[lower % DIRECTIONS, pixel] = strength.ravel() - beyond
     planes[(lower + 1) % DIRECTIONS, pixel] = beyond
     window = _windows(size)
-    cells = (window @ planes.reshape(-1, size, size) @ window.T).transpose(1, 2, 0)
+    lines = planes.reshape(-1, DIRECTIONS, size) @ window.T
+    cells = (window @ lines.reshape(DIRECTIONS, size, -1)).transpose(1, 2, 0)
     side = len(window) - 3
     bins = [cells[i : i + side, j : j + side] for i in range(4) for j in range(4)]
     out = np.stack(bins, 2).reshape(side * side, 16 * DIRECTIONS) / STEP**2
@@ -64,11 +68,12 @@ def _windows(size: int) -> Floats:
     return np.asarray(np.maximum(1 - np.abs(middle[:, None] - np.arange(size)) / STEP, 0), np.float32)
 
 
-def nearest(patches: Floats, codebook: Floats) -> Integers:
-    """Number of the nearest word of each patch, int64 ``[P]``."""
-    closeness = patches @ codebook.T
-    closeness -= (codebook * codebook).sum(1) / 2
-    return np.asarray(closeness.argmax(1), np.int64)
+def nearest(patches: Floats, codebook: Floats, rows: int = 4096) -> Integers:
+    """Number of the nearest word of each patch, int64 ``[P]``; so many rows at a time."""
+    words = np.ascontiguousarray(codebook.T)
+    half = (words * words).sum(0) / 2
+    parts = [(patches[at : at + rows] @ words - half).argmax(1) for at in range(0, len(patches), rows)]
+    return np.concatenate(parts).astype(np.int64)
 
 
 def bag_of_words(picture: Pixels, codebook: Floats) -> Floats:
@@ -76,7 +81,7 @@ def bag_of_words(picture: Pixels, codebook: Floats) -> Floats:
 
     Square roots of shares: the squares sum to 1. Quarters are top left, top right, bottom left, bottom right.
     """
-    words = nearest(dense(picture), codebook)
+    words = nearest(dense(picture), codebook, max(1, SMALL // codebook.size))
     side = int(np.sqrt(len(words)))
     lower = (2 * np.arange(side) >= side).astype(np.int64)
     quarter = (2 * lower[:, None] + lower).ravel()
