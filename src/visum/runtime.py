@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from visum.errors import Interrupted
+from visum.errors import Interrupted, UsageError
 
 Step = Callable[[int], None]
 """Called with the number of images finished since the last call."""
@@ -27,6 +27,10 @@ def no_step(_: int) -> None:
 def threads() -> int:
     """Processors that this process may use, at least 1; ``VISUM_THREADS`` overrides."""
     if chosen := os.environ.get("VISUM_THREADS"):
+        if not chosen.isascii() or not chosen.isdigit() or len(chosen) > 4:
+            raise UsageError(
+                f"VISUM_THREADS is {chosen!r}", allowed="a whole number of threads", next="unset VISUM_THREADS"
+            )
         return max(1, int(chosen))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
