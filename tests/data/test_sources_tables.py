@@ -106,6 +106,12 @@ def test_numbers_as_labels(folder: Path) -> None:
         assert found.classes == ("2", "9", "10")
         assert [label for _, label, _, _ in rows(found)][1:] == [(str(n),) for n in numbers[1:]]
     assert read(folder / "with_gaps.parquet").manifest.labels[0] == ()
+    records = [
+        {"path": path, "label": number} for path, number in zip(paths, [float("nan"), 3, 4.0, 0.5] * 3, strict=True)
+    ]
+    (folder / "nan.jsonl").write_text("\n".join(map(json.dumps, records)))
+    found = read(folder / "nan.jsonl").manifest
+    assert [label for _, label, _, _ in rows(found)] == [(), ("3",), ("4",), ("0.5",)] * 3
     pd.DataFrame({"path": paths, "label": [True, False] * 6}).to_parquet(folder / "flags.parquet")
     assert read(folder / "flags.parquet").manifest.classes == ("False", "True")
 
@@ -295,7 +301,9 @@ def test_rows_that_repeat_or_contradict(folder: Path) -> None:
     )
     assert kinds(several) == ["repeated_row"]
     split = table(folder / "t.csv", [["path", "label", "split"], [first, "cat", "train"], [first, "cat", "test"]])
-    refused(split, DataError, "listed more than once with different labels, splits or groups", "one row per image")
+    for task in (None, "multilabel"):
+        words = ["listed more than once with different labels, splits or groups", "one row per image"]
+        refused(split, DataError, *words, task=task)
 
 
 def test_cells_that_a_spreadsheet_would_run_stay_text(folder: Path, digits: Path) -> None:
