@@ -96,7 +96,8 @@ def probabilities(predictions: Predictions) -> Floats:
     """Calibrated probabilities, float32 ``[N, K]``: softmax rows sum to 1; sigmoid columns stand alone."""
     z = predictions.logits.astype(np.float64) / predictions.temperature
     if predictions.task == "multilabel":
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)), np.float32)
+        small = np.exp(-np.abs(z))  # never overflows, and keeps the digits of small probabilities
+        return np.asarray(np.where(z >= 0, 1.0, small) / (1.0 + small), np.float32)
     z -= z.max(axis=1, keepdims=True)
     e = np.exp(z)
     return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
