@@ -118,8 +118,10 @@ def test_machine_and_versions() -> None:
 
 
 def test_peak_memory_is_in_bytes() -> None:
-    block = np.ones(50_000_000, np.uint8)
+    block = np.ones(150_000_000, np.uint8)
     assert block.nbytes < runtime.peak_memory() < 1e12
+    child = "from visum import runtime; print(runtime.peak_memory())"
+    assert int(subprocess.check_output([sys.executable, "-c", child], text=True)) < 100e6, "not what its parent used"
 
 
 class Noted:

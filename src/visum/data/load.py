@@ -103,7 +103,8 @@ def index(
             facts.append(fact)
             if picture is not None and digest not in new:
                 new.add(digest)
-                pixels_out.add(digest, picture)
+                if digest not in space:
+                    pixels_out.add(digest, picture)
                 facts_out.add(digest, np.frombuffer(json.dumps(fact).encode(), np.uint8))
     filled = replace(
         rows(table, np.array(kept, np.int64)),
