@@ -29,7 +29,7 @@ def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArr
     from sklearn.ensemble import RandomForestClassifier
 
     rows = sample(table, MOST_ROWS, seed)
-    y = table[rows].argmax(1) if exclusive else table[rows]
+    y = table[rows].argmax(1) if exclusive else table[rows] if table.shape[1] > 1 else table[rows, 0]
     tried = max(1, min(MOST_FEATURES, int(np.sqrt(x.shape[1]))))
     forest = RandomForestClassifier(TREES, max_features=tried, n_jobs=threads(), random_state=seed).fit(x[rows], y)
     parts: list[tuple[NDArray[Any], ...]] = []
@@ -38,11 +38,8 @@ def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArr
         tree = each.tree_
         leaf = tree.children_left < 0
         at = np.arange(tree.node_count)
-        share = tree.value[:, 0] if exclusive or table.shape[1] == 1 else tree.value[:, :, 1]
-        total = tree.value.sum(2)[:, :1] if exclusive else tree.value.sum(2)
-        if not exclusive and table.shape[1] == 1:
-            share = tree.value[:, 0, 1:]
-        share = np.where(leaf[:, None], share / total, 0)
+        of_class = tree.value / tree.value.sum(2, keepdims=True)  # [nodes, 1, P], or [nodes, P, 2] of no and yes
+        share = np.where(leaf[:, None], of_class[:, 0] if exclusive else of_class[:, :, 1], 0)
         where, column = np.nonzero(share)
         parts.append(
             (
@@ -71,7 +68,6 @@ def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArr
         **{name: values.astype(np.int32) for name, values in whole.items()},
         "threshold": threshold,
         "share": share,
-        "columns": np.array([table.shape[1]], np.int64),
     }
 
 
@@ -83,7 +79,7 @@ def _float32_below(values: NDArray[np.float64]) -> Floats:
 
 def logits(arrays: Arrays, x: Floats, exclusive: bool) -> Floats:
     """Logarithm of the smoothed average of the leaves' shares; of its odds where columns stand alone."""
-    trees, p = len(arrays["roots"]), int(arrays["columns"][0])
+    trees, p = len(arrays["roots"]), len(arrays["kept"])
     share = shares(arrays, x) * trees
     if exclusive:
         return np.asarray(np.log((share + DOUBT / p) / (trees + DOUBT)), np.float32)
@@ -97,17 +93,18 @@ def shares(arrays: Arrays, x: Floats) -> Floats:
         ValueError: arrays that are no forest (walking them might not end).
     """
     nodes = np.arange(len(arrays["feature"]))
-    left, right, start = arrays["left"], arrays["right"], arrays["start"]
+    left, right, start, column = (arrays[name] for name in ("left", "right", "start", "column"))
     forward = ((left > nodes) & (right > nodes)) | ((left == nodes) & (right == nodes))
-    if not forward.all() or (np.diff(start) < 0).any() or len(start) != len(nodes) + 1:
+    sparse = len(start) == len(nodes) + 1 and start[0] == 0 and start[-1] == len(column) == len(arrays["share"])
+    if not (forward.all() and sparse and (np.diff(start) >= 0).all() and (column < len(arrays["kept"])).all()):
         raise ValueError("these trees are broken")
     out = [_chunk(arrays, x[at : at + CHUNK]) for at in range(0, len(x), CHUNK)]
-    return np.concatenate(out) if out else np.zeros((0, int(arrays["columns"][0])), np.float32)
+    return np.concatenate(out) if out else np.zeros((0, len(arrays["kept"])), np.float32)
 
 
 def _chunk(arrays: Arrays, x: Floats) -> Floats:
     feature, threshold, left, right = (arrays[name] for name in ("feature", "threshold", "left", "right"))
-    m, trees, p = len(x), len(arrays["roots"]), int(arrays["columns"][0])
+    m, trees, p = len(x), len(arrays["roots"]), len(arrays["kept"])
     node = np.tile(arrays["roots"], m)
     row = np.repeat(np.arange(m), trees)
     going = np.arange(len(node))

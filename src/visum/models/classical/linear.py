@@ -102,10 +102,10 @@ def minimum(
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         v = flat.reshape(d + 1, p).astype(np.float32)
-        w = turn(v, back=True)
-        w[-1] = 0
+        w = turn(v, back=True).copy()
+        w[-1] = 0  # the bias is free
         value, slope = loss(rows @ v, table)
-        gradient = c * (rows.T @ slope) + turn(w, back=False)
+        gradient = c * (slope.T @ rows).T + turn(w, back=False)
         return c * value + 0.5 * float((w.astype(np.float64) ** 2).sum()), gradient.astype(np.float64).ravel()
 
     options = {"maxiter": STEPS, "ftol": tolerance, "gtol": 0.0}
