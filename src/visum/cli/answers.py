@@ -4,40 +4,87 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
+import itertools
 import json
+import os
+import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 from visum.cli.show import plain
-from visum.storage import write_atomic
+from visum.errors import UsageError
+from visum.storage.files import explained
 from visum.workflow.predict import Answer
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+ROWS = 4096
+"""Answers in one row group of a Parquet file: what is held in memory at a time."""
+_FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")  # the last four are the full-width signs
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+_ODD = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def safe_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection): a quote is put before it."""
+    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection: a quote is put before it) and no terminal for
+    a command (control characters but the line break become ``\\xNN``, as in ids)."""
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 @contextlib.contextmanager
-def _opened(out: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that appears whole."""
+def _draft(out: Path) -> Iterator[Path]:
+    """A sibling of ``out`` to fill, which takes its name when the block ends without an error and is gone otherwise.
+
+    A device or a pipe is filled itself: nobody wants ``/dev/null`` replaced by a file.
+    """
+    with explained(out):
+        if out.is_dir():
+            raise UsageError(f"--out {out} is a folder", allowed="the name of a file", next=f"--out {out}/answers.csv")
+        if out.exists() and not out.is_file():
+            yield out
+            return
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent)
+        os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        with explained(out):
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.chmod(0o644)
+            draft.replace(out)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that grows aside and appears whole."""
     if out is None:
-        yield sys.stdout
+        if sys.stdout is not None:
+            yield sys.stdout
+        else:  # closed by whoever started us
+            with Path(os.devnull).open("w") as nowhere:
+                yield nowhere
         return
-    text = io.StringIO()
-    yield text
-    write_atomic(out, text.getvalue())
+    with (
+        explained(out),
+        _draft(out) as draft,
+        draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        yield file
 
 
 def table(answers: Iterable[Answer], out: Path | None, top: int) -> int:
     """For people: one block of lines per image."""
     failed = 0
     with _opened(out) as file:
+        block = "█" if "utf" in (file.encoding or "").lower() else "#"
         for answer in answers:
             if answer.error:
                 failed += 1
@@ -45,7 +92,7 @@ def table(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                 continue
             print(plain(answer.id), file=file)
             for name, p in answer.top:
-                print(f"  {100 * p:5.1f} %  {'█' * round(20 * p):<20}  {plain(name)}", file=file)
+                print(f"  {100 * p:5.1f} %  {block * round(20 * p):<20}  {plain(name)}", file=file)
     return failed
 
 
@@ -64,6 +111,12 @@ def as_csv(answers: Iterable[Answer], out: Path | None, top: int) -> int:
     return failed
 
 
+def as_line(value: Any) -> str:
+    """JSON on one line; letters stay readable, what moves a cursor or is no Unicode (bytes of a path) is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def as_jsonl(answers: Iterable[Answer], out: Path | None, top: int) -> int:
     """One JSON object a line: ``{"id", "label", "probability", "top": [[class, p]]}`` or ``{"id", "error"}``."""
     failed = 0
@@ -79,7 +132,7 @@ def as_jsonl(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                     "probability": round(answer.probability, 6),
                     "top": pairs,
                 }
-            print(json.dumps(said, ensure_ascii=False), file=file)
+            print(as_line(said), file=file)
     return failed
 
 
@@ -88,26 +141,34 @@ def as_parquet(answers: Iterable[Answer], out: Path | None, top: int) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from visum.errors import UsageError
-
     if out is None:
         raise UsageError("--format parquet without a file", allowed="--out FILE.parquet", next="--out answers.parquet")
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("id", "label", "probability", "error", "classes", "probabilities")
-    }
-    for answer in answers:
-        columns["id"].append(answer.id)
-        columns["label"].append(answer.label or None)
-        columns["probability"].append(None if answer.error else answer.probability)
-        columns["error"].append(answer.error or None)
-        columns["classes"].append([name for name, _ in answer.top])
-        columns["probabilities"].append([p for _, p in answer.top])
     strings, floats = pa.list_(pa.string()), pa.list_(pa.float64())
     kinds = [pa.string(), pa.string(), pa.float64(), pa.string(), strings, floats]
-    blob = io.BytesIO()
-    pq.write_table(pa.table(columns, pa.schema(zip(columns, kinds, strict=True))), blob, compression="zstd")
-    write_atomic(out, blob.getvalue())
-    return sum(error is not None for error in columns["error"])
+    names = ("id", "label", "probability", "error", "classes", "probabilities")
+    schema = pa.schema(zip(names, kinds, strict=True))
+    failed = 0
+    with _draft(out) as draft, explained(out), pq.ParquetWriter(str(draft), schema, compression="zstd") as writer:
+        for group in _groups(answers):
+            failed += sum(bool(answer.error) for answer in group)
+            columns = [
+                [answer.id for answer in group],
+                [answer.label or None for answer in group],
+                [None if answer.error else answer.probability for answer in group],
+                [answer.error or None for answer in group],
+                [[name for name, _ in answer.top] for answer in group],
+                [[p for _, p in answer.top] for answer in group],
+            ]
+            arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    return failed
+
+
+def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+    """``ROWS`` answers at a time."""
+    left = iter(answers)
+    while group := list(itertools.islice(left, ROWS)):
+        yield group
 
 
 WRITERS: dict[str, Callable[[Iterable[Answer], Path | None, int], int]] = {

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from visum import runtime
+from visum import __version__, runtime
 from visum.cli import show
 from visum.cli.progress import Lines, Live
 from visum.errors import UsageError
@@ -22,11 +22,27 @@ app = typer.Typer(
     name="visum",
     help="Labelled images in, a classifier that people can trust, ship and watch out.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 FORMATS = ("table", "csv", "jsonl", "parquet")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def visum(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Labelled images in, a classifier that people can trust, ship and watch out."""
 
 
 @contextlib.contextmanager
@@ -114,7 +130,7 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
 @app.command()
 def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle, a run folder, or imagenet.", metavar="BUNDLE")],
-    paths: Annotated[list[str], typer.Argument(help="Images and folders of images.", metavar="FILES…")],
+    paths: Annotated[list[str], typer.Argument(help="Images and folders of images.", metavar="FILES")],
     format: Annotated[str, typer.Option("--format", help="How to answer.", metavar="|".join(FORMATS))] = "table",
     out: Annotated[str | None, typer.Option("--out", help="Write here instead of to standard output.")] = None,
     top: Annotated[int, typer.Option("--top", help="How many classes to list for each image.")] = 5,
@@ -237,9 +253,14 @@ def _from_signatures() -> None:
     from visum.workflow.evaluate import evaluate
     from visum.workflow.train import train
 
-    app.command("train")(command(train, _train))
-    app.command("audit")(command(find_problems, _audit))
-    app.command("evaluate")(command(evaluate, _evaluate))
+    for name, function, run in (
+        ("train", train, _train),
+        ("audit", find_problems, _audit),
+        ("evaluate", evaluate, _evaluate),
+    ):
+        app.command(name)(command(name, function, run))
+    order = ("train", "audit", "evaluate", "predict", "verify", "doctor", "models")
+    app.registered_commands.sort(key=lambda each: order.index(each.name or getattr(each.callback, "__name__", "")))
 
 
 _from_signatures()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from visum import config
+from visum.errors import RecipeError
 
 PANEL = {
     "Data": (
@@ -44,37 +45,33 @@ def documented(function: Callable[..., Any]) -> dict[str, str]:
     return found
 
 
-def command(
-    function: Callable[..., Any], run: Callable[..., None], *, hidden: Sequence[str] = ()
-) -> Callable[..., None]:
+def command(name: str, function: Callable[..., Any], run: Callable[..., None]) -> Callable[..., None]:
     """A typer command that gathers flags, recipe and pairs, checks them together, and calls ``run(settings, as_json)``.
 
     Args:
+        name: what people type.
         function: whose keyword arguments are the settings.
         run: ``(settings, as_json) -> None``.
-        hidden: parameters of ``function`` that are no flags.
     """
     help_of = documented(function)
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in hidden:
-            continue
-        kind, words = hints[name], help_of.get(name, "")
+    for key, parameter in inspect.signature(function).parameters.items():
+        kind, words = hints[key], help_of.get(key, "")
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            annotation: Any = Annotated[str, typer.Argument(help=words, metavar=name.upper(), show_default=False)]
-            parameters.append(inspect.Parameter(name, parameter.kind, annotation=annotation))
+            annotation: Any = Annotated[str, typer.Argument(help=words, metavar=key.upper(), show_default=False)]
+            parameters.append(inspect.Parameter(key, parameter.kind, annotation=annotation))
             continue
         shown = _default(parameter.default)
-        panel = next((title for title, names in PANEL.items() if name in names), "Options")
-        flag = f"--{name.replace('_', '-')}"
+        panel = next((title for title, names in PANEL.items() if key in names), "Options")
+        flag = f"--{key.replace('_', '-')}"
         option = typer.Option(
             flag, help=words + shown, show_default=False, rich_help_panel=panel, metavar=_metavar(kind) or None
         )
         plain: Any = bool if kind is bool else str
         parameters.append(
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[plain | None, option]
+                key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[plain | None, option]
             )
         )
     extra = {
@@ -86,16 +83,19 @@ def command(
         ],
         "as_json": Annotated[bool, typer.Option("--json", help="Print the result as JSON.")],
     }
-    for name, annotation in extra.items():
-        default = False if name == "as_json" else None
+    for key, annotation in extra.items():
+        default = False if key == "as_json" else None
         parameters.append(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         )
 
     def called(**given: Any) -> None:
         recipe, sets, as_json = given.pop("recipe"), given.pop("sets") or (), given.pop("as_json")
-        flags = {name: _parted(hints[name], value) for name, value in given.items()}
-        settings = config.resolve(function, recipe=Path(recipe) if recipe else None, sets=sets, flags=flags)
+        flags = {key: _parted(hints[key], value) for key, value in given.items()}
+        try:
+            settings = config.resolve(function, recipe=Path(recipe) if recipe else None, sets=sets, flags=flags)
+        except RecipeError as error:  # people know the command, not the function behind it
+            raise RecipeError(error.faults, next=f"visum {name} --help lists every setting") from error
         run(settings, as_json)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -110,6 +110,8 @@ def _parted(kind: Any, value: Any) -> Any:
         return value
     if any(get_origin(part) is tuple for part in (kind, *get_args(kind))):
         return [_number(part.strip()) for part in value.split(",") if part.strip()]
+    if Path in (kind, *get_args(kind)):
+        return Path(value)  # whatever bytes it is made of
     if kind is config.Duration or config.Duration in get_args(kind) or str in (kind, *get_args(kind)):
         return value
     return _number(value)
