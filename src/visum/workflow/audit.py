@@ -168,6 +168,7 @@ def find_problems(
     Returns:
         Findings, most serious first.
     """
+    ready.check_settings("audit", size=size, engine=engine, extra_formats=extra_formats)
     stages = Stages()
     if out is not None:
         storage.check_writable(out)

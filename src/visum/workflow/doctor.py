@@ -16,7 +16,7 @@ from visum.models import compiled, weights
 from visum.models.embed import Network
 from visum.ship import bundle as bundles
 from visum.types import Preprocess
-from visum.workflow import plan
+from visum.workflow import plan, ready
 from visum.workflow.record import VERSIONED
 
 
@@ -73,6 +73,7 @@ def doctor(
     Raises:
         UnreadableImage: the file is no picture that is read; says why.
     """
+    ready.check_settings("doctor", size=size, extra_formats=extra_formats)
     return _installation() if image is None else _see(image, bundle, out, size, extra_formats)
 
 

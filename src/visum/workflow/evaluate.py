@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from visum import __version__, storage
 from visum.data import load, sources
-from visum.errors import NotEnoughData
+from visum.errors import NotEnoughData, StorageError
 from visum.judge import evaluate as judge
 from visum.models import predict as running
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.types import Predictions, Split, digest_of, in_split, rows
+from visum.workflow import ready
+from visum.workflow.record import openings
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,7 @@ def evaluate(
     data: Path,
     *,
     out: Path | None = None,
-    split: Split | None = None,
+    split: Literal["train", "validation", "test"] | None = None,
     path_column: str = "path",
     label_column: str = "label",
     split_column: str = "split",
@@ -65,6 +68,7 @@ def evaluate(
     Raises:
         DataError: classes that the bundle does not know, or no labelled image.
     """
+    ready.check_settings("evaluate", engine=engine, extra_formats=extra_formats)
     stages = Stages()
     if out is not None:
         storage.check_writable(out)
@@ -112,6 +116,7 @@ def _count_opening(bundle: Path, digest: str) -> None:
         except (OSError, ValueError):
             continue
         if isinstance(facts, dict) and facts.get("test_digest") == digest:
-            facts["test_openings"] = int(facts.get("test_openings") or 0) + 1
-            storage.write_json(path, facts)
+            facts["test_openings"] = openings(facts) + 1
+            with contextlib.suppress(StorageError):  # a run that may only be read can still be judged
+                storage.write_json(path, facts)
         return

@@ -17,6 +17,7 @@ from visum.models import predict as running
 from visum.runtime import Step, no_step
 from visum.ship import bundle as bundles
 from visum.types import Bundle, Floats, Manifest, Predictions, decisions, probabilities
+from visum.workflow import ready
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -146,7 +147,9 @@ def load(bundle: str | Path, *, engine: str = "auto") -> Classifier:
     Raises:
         BundleError: nothing there, edited, or newer than this visum.
         UnsafeFile: a pickle, or a file that could exhaust the machine.
+        UsageError: no such engine here.
     """
+    ready.check_settings("predict", engine=engine)
     if str(bundle) == IMAGENET and not Path(bundle).is_dir():
         return Classifier(running.imagenet(), engine)
     return Classifier(bundles.read(bundle), engine)
@@ -176,6 +179,7 @@ def predict(
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         step: told of finished pictures.
     """
+    ready.check_settings("predict", engine=engine, extra_formats=extra_formats)
     table = table_of(paths)
     model = load(bundle, engine=engine)
     places = [location(table, row) for row in range(len(table))]

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from visum.data import decode as decoder
+from visum.data.decode import EXTRA_FORMATS
 from visum.data.load import location
-from visum.errors import NotEnoughData, UnreadableImage, UsageError
+from visum.data.split import FRACTIONS
+from visum.errors import NotEnoughData, RecipeError, UnreadableImage
+from visum.models import compiled
+from visum.models.embed import VIEWS
 from visum.types import Manifest, targets
 
 SAMPLE = 24
@@ -52,14 +56,35 @@ def fitting_size(side: float, native: int) -> int:
     return native if side == 0 or wanted >= native else max(LEAST_SIZE, wanted)
 
 
-def check_size(size: int) -> None:
-    """Refuse sizes that no backbone can work at.
+def check_settings(
+    command: str,
+    *,
+    size: int | None = None,
+    engine: str = "auto",
+    extra_formats: Collection[str] = (),
+    views: Collection[str] = ("plain",),
+    fractions: tuple[float, ...] = FRACTIONS,
+) -> None:
+    """Refuse what types alone do not, all at once and before any work.
 
     Raises:
-        UsageError: outside 32 … 1024.
+        RecipeError: a size outside 32 … 1024, or an engine, format, view or share of a split that does not exist.
     """
-    if not 32 <= size <= 1024:
-        raise UsageError(f"size {size}", allowed="32 to 1024 pixels", next="--size 224")
+    faults = []
+    if size is not None and not 32 <= size <= 1024:
+        faults.append(f"size is {size}. Allowed: 32 to 1024 pixels.")
+    if engine not in (engines := ("auto", *compiled.installed())):
+        faults.append(f"engine is {engine!r}. Allowed: {', '.join(engines)}.")
+    if isinstance(extra_formats, str) or not set(extra_formats) <= set(EXTRA_FORMATS):
+        faults.append(f"extra_formats are {extra_formats!r}. Allowed: of {', '.join(EXTRA_FORMATS)}.")
+    if isinstance(views, str) or not set(views) <= set(VIEWS) or len(set(views)) < len(views):
+        faults.append(f"views are {views!r}. Allowed: of {', '.join(VIEWS)}, each once.")
+    shares = len(fractions) == 3 and all(np.isfinite(f) and f >= 0 for f in fractions)
+    if not shares or not fractions[0] or not fractions[1] or abs(sum(fractions) - 1) > 1e-6:
+        words = "three numbers that sum to 1: train > 0, validation > 0, test >= 0"
+        faults.append(f"fractions are {tuple(fractions)}. Allowed: {words}, e.g. 0.7,0.15,0.15.")
+    if faults:
+        raise RecipeError(faults, next=f"visum {command} --help lists every setting")
 
 
 def check_enough(table: Manifest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +12,21 @@ from typing import Any
 
 from visum import __version__, config, runtime, storage
 from visum.errors import Interrupted, UsageError
-from visum.types import SPLITS, Manifest, digest_of, in_split, targets
+from visum.storage.files import explained
+from visum.types import SPLITS, Manifest, digest_of, in_split, printable, targets
 
 VERSIONED = ("numpy", "torch", "timm", "openvino", "onnxruntime", "scikit-learn", "pillow", "simplejpeg")
+FILES = (
+    "recipe.toml",
+    "run.json",
+    "manifest.parquet",
+    "findings.json",
+    "metrics.json",
+    "history.csv",
+    "predictions",
+    "bundle",
+    "report.html",
+)
 _SAME = ("overwrite", "out", "budget")  # settings that may change without making it another run
 
 
@@ -35,29 +48,34 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
     """
     storage.check_writable(out)
     with storage.lock(out):
+        _sweep(out)
         before = _before(out)
         if before is None and any(path.name != ".lock" for path in out.iterdir()):
             raise UsageError(
                 f"{out} holds other files", allowed="a new, empty or visum run folder", next="another --out"
             )
         wanted = digest_of(json.loads(json.dumps(own_numbers(settings), default=str)))
-        if before and before.get("settings") != wanted and not settings["overwrite"]:
-            raise UsageError(
-                f"{out} holds a run with other data or settings",
-                allowed="the same command again, which goes on where it stopped",
-                next="another --out, or --overwrite to replace it",
-            )
+        if before and before.get("settings") != wanted:
+            fruitless = before.get("status") == "failed" and not (out / "metrics.json").exists()
+            if not settings["overwrite"] and not fruitless:
+                raise UsageError(
+                    f"{out} holds a run with other data or settings",
+                    allowed="the same command again, which goes on where it stopped",
+                    next="another --out, or --overwrite to replace it",
+                )
+            _clear(out)
         record: dict[str, Any] = {
             "visum": __version__,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": command,
+            "command": printable(command),
             "settings": wanted,
             "status": "running",
             "seed": settings["seed"],
             "machine": runtime.machine(),
             "versions": runtime.versions(*VERSIONED),
-            "test_openings": int((before or {}).get("test_openings") or 0),
+            "test_openings": openings(before or {}),
             "test_digest": (before or {}).get("test_digest"),
+            "plan": (before or {}).get("plan") if (before or {}).get("settings") == wanted else None,
         }
         storage.write_json(out / "run.json", record)
         storage.write_atomic(out / "recipe.toml", config.dump(settings))
@@ -72,18 +90,45 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
             storage.write_json(out / "run.json", record)
 
 
+def _sweep(out: Path) -> None:
+    """Drafts that a killed run left behind; nobody else writes here, since the folder is ours."""
+    for path in out.iterdir():
+        if path.suffix in (".tmp", ".old") and path.name.startswith(tuple(f".{name}." for name in FILES)):
+            _remove(path)
+
+
+def _clear(out: Path) -> None:
+    """What another run left: its results must not be taken for those of this one."""
+    for name in FILES:
+        _remove(out / name)
+
+
+def _remove(path: Path) -> None:
+    with explained(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _before(out: Path) -> dict[str, Any] | None:
     try:
         found = json.loads((out / "run.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and "visum" in found else None
+
+
+def openings(record: Mapping[str, Any]) -> int:
+    """How often the test images were looked at, as far as a record (perhaps a stranger's) tells."""
+    count = record.get("test_openings")
+    return count if isinstance(count, int) else 0
 
 
 def open_test(record: dict[str, Any], table: Manifest) -> None:
     """Count that the test images are looked at; other test images start a new count."""
     digest = digest_of(sorted(table.sha256[in_split(table, "test")].tolist()))
-    record["test_openings"] = 1 + (record["test_openings"] if record.get("test_digest") == digest else 0)
+    record["test_openings"] = 1 + (openings(record) if record.get("test_digest") == digest else 0)
     record["test_digest"] = digest
 
 
@@ -91,17 +136,17 @@ def data_facts(table: Manifest, unreadable: list[dict[str, str]], data: Path) ->
     """The ``data`` block of ``run.json``."""
     y = targets(table)
     counts: dict[str, list[int]] = {}
-    for split in SPLITS:
-        rows = in_split(table, split)
+    for name in SPLITS:
+        rows = in_split(table, name)
         if rows.any():
             member = y[rows] if table.task == "multilabel" else y[rows][:, None] == range(len(table.classes))
-            counts[split] = member.sum(axis=0).tolist()
+            counts[name] = member.sum(axis=0).tolist()
     return {
-        "path": str(data),
+        "path": printable(str(data)),
         "digest": digest_of(sorted(table.sha256.tolist())),
         "n": len(table),
         "classes": list(table.classes),
-        "splits": {split: int(in_split(table, split).sum()) for split in counts},
+        "splits": {name: int(in_split(table, name).sum()) for name in SPLITS if name in counts},
         "counts": counts,
         "unreadable": unreadable,
     }

@@ -132,7 +132,9 @@ def train(
     """
     settings = {key: value for key, value in locals().items() if not key.startswith("_")}
     climbing.check(ladder)
-    ready.check_size(size or 224)
+    ready.check_settings(
+        "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
+    )
     folder = out or Path("runs") / (Path(data).name.partition(".")[0] or "run")
     command = (
         shlex.join(["visum", *sys.argv[1:]]) if Path(sys.argv[0]).name == "visum" else f"visum.train({str(data)!r})"

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from visum.data.decode import EXTRA_FORMATS
+from visum.errors import UsageError
 from visum.models import predict as running
 from visum.ship import verify as proof
 from visum.ship.verify import Verification
 from visum.types import Bundle, Floats, Predictions, column, probabilities
+from visum.workflow import ready
 
 TOLERANCE = 0.02
 """Largest difference of a probability between engines of different precision: bfloat16 keeps 8 bits of each activation."""
@@ -28,6 +30,9 @@ def verify(bundle: str | Path, *, engine: str = "auto", tolerance: float = TOLER
     Raises:
         BundleError: it is broken or edited; the message names the file.
     """
+    ready.check_settings("verify", engine=engine)
+    if not 0 < tolerance < float("inf"):
+        raise UsageError(f"tolerance {tolerance}", allowed="a number above 0", next=f"--tolerance {TOLERANCE}")
 
     def answers(shipped: Bundle, images: Sequence[bytes]) -> Floats:
         found = list(running.stream(images, running.Model(shipped, engine), extra_formats=EXTRA_FORMATS))
