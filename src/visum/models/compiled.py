@@ -42,16 +42,16 @@ class Engine:
     run: Callable[[Batches], Iterator[Floats]]
 
 
+def graph_path(backbone: Backbone, preprocess: Preprocess) -> Path:
+    """Where the cache keeps the ONNX file of a backbone at one size."""
+    spec = [preprocess.size, preprocess.mean, preprocess.std, preprocess.channels]
+    key = digest_of([_GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages], spec])
+    return storage.cache_folder() / "graphs" / f"{backbone.name.replace('/', '_')}-{preprocess.size}-{key[:24]}.onnx"
+
+
 def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
     """The ONNX file of a backbone at one size, exported on the first call and kept in the cache."""
-    key = digest_of(
-        [
-            _GRAPH_FORMAT,
-            [backbone.digest, backbone.name, backbone.stages],
-            [preprocess.size, preprocess.mean, preprocess.std, preprocess.channels],
-        ]
-    )
-    path = storage.cache_folder() / "graphs" / f"{backbone.name.replace('/', '_')}-{preprocess.size}-{key[:24]}.onnx"
+    path = graph_path(backbone, preprocess)
     if not path.is_file():
         storage.write_atomic(path, _exported(backbone, preprocess))
     return path

@@ -111,13 +111,7 @@ def find(name: str = DEFAULT, weights: str | Path | None = None, *, size: int | 
         UnsafeFile: the file is a pickle or a malformed safetensors file.
     """
     if weights is None:
-        known = PACKAGED.get(name)
-        if known is None or name not in installed():
-            raise ModelError(
-                f"no weights for {name!r} on this machine",
-                allowed=f"{', '.join(installed())} (packaged), or any timm or torchvision name with its weights",
-                next=f"--backbone {DEFAULT}, or --weights FILE.safetensors, or --weights hub to download timm's own",
-            )
+        known = _known(name)
         tensors = _packaged(known)
         preprocess = Preprocess(size=size or known.size)
         return Backbone(known.architecture, tensors, preprocess, known.stages, digest_of_weights(tensors))
@@ -132,6 +126,26 @@ def find(name: str = DEFAULT, weights: str | Path | None = None, *, size: int | 
         zoo.check_fit(architecture, tensors)
     preprocess = zoo.preprocess(architecture, size)
     return Backbone(architecture, tensors, preprocess, (), digest_of_weights(tensors))
+
+
+def spec(name: str = DEFAULT, weights: str | Path | None = None) -> Preprocess:
+    """The preprocessing of what ``find`` would give: of packaged weights without loading them, so without torch.
+
+    Raises:
+        ModelError, UnsafeFile: as ``find``.
+    """
+    return Preprocess(size=_known(name).size) if weights is None else find(name, weights).preprocess
+
+
+def _known(name: str) -> Packaged:
+    known = PACKAGED.get(name)
+    if known is None or name not in installed():
+        raise ModelError(
+            f"no weights for {name!r} on this machine",
+            allowed=f"{', '.join(installed())} (packaged), or any timm or torchvision name with its weights",
+            next=f"--backbone {DEFAULT}, or --weights FILE.safetensors, or --weights hub to download timm's own",
+        )
+    return known
 
 
 def of_bundle(bundle: Bundle) -> Backbone:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from visum.models import compiled
+from visum.models import weights as pretrained
 from visum.models.compiled import BATCH
 from visum.models.embed import Network
 from visum.runtime import threads
+from visum.types import Preprocess
 from visum.workflow.ready import Glance
 
 SIZES = (224, 192, 160, 128, 96, 64)
@@ -33,6 +37,22 @@ class Plan:
     size: int
     seconds: float
     why: str
+
+
+def prepare(backbone: str, weights: str | None, spec: Preprocess, engine: str) -> Network:
+    """The network; its graph is built and compiled now if this machine has never done so, else when it is needed."""
+    network = Network(pretrained.find(backbone, weights), spec, engine)
+    if not compiled.graph_path(network.backbone, spec).is_file():
+        _ = network.engine
+    return network
+
+
+def kept(facts: Mapping[str, Any], budget: float) -> Plan | None:
+    """The plan of the run that is gone on with: another measurement could choose another size, and then nothing is reused."""
+    found = facts.get("plan")
+    if not isinstance(found, dict) or found.get("budget") != budget:
+        return None
+    return Plan(int(found["size"]), float(found["seconds"]), str(found["why"]))
 
 
 def speed(network: Network) -> float:

@@ -7,6 +7,7 @@ import io
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,27 +163,32 @@ def train(
             stage.detail = f"{len(table):,} files, {len(table.classes)} classes, {table.task}"
 
         with stages.stage("plan") as stage:
-            base = pretrained.find(backbone, weights)
+            spec = pretrained.spec(backbone, weights)
             glance = ready.glance(table, extra_formats)
-            largest = size or ready.fitting_size(glance.side, base.preprocess.size)
-            spec = replace(base.preprocess, size=largest, fit=fit)
-            stage.detail = f"{largest} px"
-            network = Network(base, spec, engine)
+            largest = size or ready.fitting_size(glance.side, spec.size)
+            spec, stage.detail = replace(spec, size=largest, fit=fit), f"{largest} px"
             if budget is not None and size is None:
-                per_image = plan.speed(network)
-                chosen = plan.choose(len(table), stages.seconds(), budget, glance, per_image, largest)
-                stage.detail = chosen.why
-                if chosen.size != largest:
-                    spec = replace(spec, size=chosen.size)
-                    network = Network(base, spec, engine)
+                kept = plan.kept(facts, budget)
+                if kept is None:
+                    per_image = plan.speed(Network(pretrained.find(backbone, weights), spec, engine))
+                    kept = plan.choose(len(table), stages.seconds(), budget, glance, per_image, largest)
+                facts["plan"] = {"budget": budget, **asdict(kept)}
+                spec, stage.detail = replace(spec, size=kept.size), kept.why
 
-        with stages.stage("decode", len(table)) as stage:
-            table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
-            stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
-        _check_readable(table, bad, strict)
+        # The first run on a machine builds the network, for which one core is enough; meanwhile the other decodes.
+        with ThreadPoolExecutor(1) as aside:
+            preparing = aside.submit(plan.prepare, backbone, weights, spec, engine)
+            with stages.stage("decode", len(table)) as stage:
+                table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
+                stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
+            _check_readable(table, bad, strict)
+            with stages.stage("look", len(table)) as stage:
+                seen = audit.looks(table, spec, stage.step)
+            with stages.stage("network") as stage:
+                network = preparing.result()
+                stage.detail = network.backbone.name
+        base = network.backbone
 
-        with stages.stage("look", len(table)) as stage:
-            seen = audit.looks(table, spec, stage.step)
         fresh = missing(table, network)
         with stages.stage("embed", len(table)) as stage:
             vectors = embed(table, network, step=stage.step)["plain"].vectors
