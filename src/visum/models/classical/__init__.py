@@ -59,5 +59,5 @@ CLASSIFIERS: dict[str, Classifier] = {
     "logistic": whole(linear.logistic, linear.logits),
 }
 
-LADDER: tuple[tuple[str, str], ...] = (("hog", "rbf_svm"), ("gabor", "rbf_svm"), ("sift", "linear_svm"))
-"""Tried in every run, cheapest first: (descriptor, classifier)."""
+LADDER: tuple[tuple[str, str], ...] = (("colour_histogram", "knn"), ("gabor", "rbf_svm"), ("hog", "rbf_svm"))
+"""(descriptor, classifier) pairs worth trying in every run, for they cost seconds: what colours alone tell, and the two best."""

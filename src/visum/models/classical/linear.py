@@ -25,6 +25,9 @@ LOGISTIC_C, SVM_C = (
     0.5,
 )  # for rows of mean squared length 1; flat optima on five descriptors of garments and digits
 STEPS, TOLERANCE = 200, 1e-6
+SMALL = (
+    1 << 23
+)  # numbers up to which one thread takes each step: on a busy machine, waiting for others costs more than they save
 WIDEST = 4096  # columns up to which the factor is affordable (64 MB)
 
 
@@ -81,6 +84,7 @@ def minimum(
     """
     from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     d, p = x.shape[1], table.shape[1]
     x = np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1)  # the last row of W is the bias
@@ -109,6 +113,7 @@ def minimum(
         return c * value + 0.5 * float((w.astype(np.float64) ** 2).sum()), gradient.astype(np.float64).ravel()
 
     options = {"maxiter": STEPS, "ftol": tolerance, "gtol": 0.0}
-    found = minimize(objective, np.zeros((d + 1) * p), jac=True, method="L-BFGS-B", options=options)
+    with threadpool_limits(1 if rows.size < SMALL else None):
+        found = minimize(objective, np.zeros((d + 1) * p), jac=True, method="L-BFGS-B", options=options)
     w = turn(found.x.reshape(d + 1, p).astype(np.float32), back=True)
     return np.ascontiguousarray(w[:-1]), w[-1].copy()

@@ -72,8 +72,8 @@ def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArr
 
 
 def logits(arrays: Arrays, x: Floats, exclusive: bool) -> Floats:
-    """Decision values of each column; exclusive: minus the log losses that a class has against each other one (loss-based decoding,
-    Allwein et al. 2000). Counting votes is as accurate, but throws the margins away: probabilities would be far worse."""
+    """Decision values of each column; exclusive: minus the log losses that a class has against each other one (loss-based
+    decoding, Allwein et al. 2000). Counting votes is as accurate, but throws the margins away and with them probabilities."""
     out = [_chunk(arrays, x[at : at + CHUNK], exclusive) for at in range(0, len(x), CHUNK)]
     return np.concatenate(out) if out else np.zeros((0, len(arrays["counts"])), np.float32)
 
