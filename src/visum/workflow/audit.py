@@ -31,7 +31,7 @@ from visum.types import (
     in_split,
     targets,
 )
-from visum.workflow import ready
+from visum.workflow import ready, record
 
 FOLDS = 5
 STRENGTH = 0.03
@@ -171,7 +171,7 @@ def find_problems(
     ready.check_settings("audit", size=size, engine=engine, extra_formats=extra_formats)
     stages = Stages()
     if out is not None:
-        storage.check_writable(out)
+        ready.check_out(out)
     with stages.stage("read"):
         found = sources.read(
             data,
@@ -202,7 +202,8 @@ def find_problems(
     findings = by_severity(findings)
     if out is not None:
         storage.write_json(out / "findings.json", [finding.__dict__ for finding in findings])
-        table.save(out / "manifest.parquet")
+        with record.saving(out / "manifest.parquet") as draft:
+            table.save(draft)
     storage.evict()
     return findings
 

@@ -17,7 +17,7 @@ from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.types import Predictions, Split, digest_of, in_split, rows
 from visum.workflow import ready
-from visum.workflow.record import openings
+from visum.workflow.record import openings, saving
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def evaluate(
     ready.check_settings("evaluate", engine=engine, extra_formats=extra_formats)
     stages = Stages()
     if out is not None:
-        storage.check_writable(out)
+        ready.check_out(out)
     with stages.stage("read"):
         shipped = bundles.read(bundle)
         table = sources.read(
@@ -101,7 +101,8 @@ def evaluate(
     if out is not None:
         head = {"task": shipped.task, "classes": list(shipped.classes), "temperature": shipped.temperature}
         storage.write_json(out / "metrics.json", {**head, "splits": {chosen or "all": metrics}, "visum": __version__})
-        predictions.save(out / "predictions", chosen or "all")
+        with saving(out / "predictions"):
+            predictions.save(out / "predictions", chosen or "all")
     storage.evict()
     unreadable = tuple((error.path, error.reason) for error in bad)
     return Evaluation(chosen, metrics, predictions, unreadable, stages.seconds())

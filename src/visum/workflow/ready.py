@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from visum import storage
 from visum.data import decode as decoder
 from visum.data.decode import EXTRA_FORMATS
 from visum.data.load import location
 from visum.data.split import FRACTIONS
-from visum.errors import NotEnoughData, RecipeError, UnreadableImage
+from visum.errors import NotEnoughData, RecipeError, UnreadableImage, UsageError
 from visum.models import compiled
 from visum.models.embed import VIEWS
-from visum.types import Manifest, targets
+from visum.types import Manifest, printable, targets
 
 SAMPLE = 24
 LEAST_SIZE, ENLARGE, STEP = 96, 4, 32
@@ -85,6 +87,22 @@ def check_settings(
         faults.append(f"fractions are {tuple(fractions)}. Allowed: {words}, e.g. 0.7,0.15,0.15.")
     if faults:
         raise RecipeError(faults, next=f"visum {command} --help lists every setting")
+
+
+def check_out(out: Path) -> None:
+    """Fail now if results could not be written into the folder ``out`` (created if missing).
+
+    Raises:
+        StorageError: it is a file, or may not be written to.
+        UsageError: a name that is no text, which Parquet libraries cannot open.
+    """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"--out {printable(str(out))} is not UTF-8", allowed="a folder whose name is text", next="another --out"
+        ) from error
+    storage.check_writable(out)
 
 
 def check_enough(table: Manifest) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from visum import __version__, config, runtime, storage
-from visum.errors import Interrupted, UsageError
+from visum.errors import Interrupted, StorageError, UsageError
 from visum.storage.files import explained
 from visum.types import SPLITS, Manifest, digest_of, in_split, printable, targets
+from visum.workflow import ready
 
 VERSIONED = ("numpy", "torch", "timm", "openvino", "onnxruntime", "scikit-learn", "pillow", "simplejpeg")
 FILES = (
@@ -46,7 +47,7 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
         Locked: another run is writing there.
         UsageError: ``out`` holds something else, or a run with other settings.
     """
-    storage.check_writable(out)
+    ready.check_out(out)
     with storage.lock(out):
         _sweep(out)
         before = _before(out)
@@ -88,6 +89,23 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
             raise
         finally:
             storage.write_json(out / "run.json", record)
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[Path]:
+    """Errors of libraries that write below ``path`` as sentences; a file is written to the draft yielded, then renamed."""
+    from safetensors import SafetensorError
+
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with explained(path):
+            yield draft
+            if draft.exists():
+                draft.replace(path)
+    except SafetensorError as error:
+        raise StorageError(f"cannot write {path}: {error}", next="free some space, or another --out") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _sweep(out: Path) -> None:

@@ -252,9 +252,10 @@ def train(
             shipped = bundles.write(made, folder / "bundle", _golden(table, model))
             metrics = _metrics(made, best, rungs, blocks)
             _write(folder, table, findings, metrics, rungs)
-            held.save(folder / "predictions", "validation")
-            if test is not None:
-                test.save(folder / "predictions", "test")
+            with record.saving(folder / "predictions"), storage.atomic_folder(folder / "predictions") as draft:
+                held.save(draft, "validation")
+                if test is not None:
+                    test.save(draft, "test")
         facts["seconds"] = stages.seconds()
         facts["status"] = "finished"
         storage.write_json(folder / "run.json", facts)
@@ -386,7 +387,8 @@ def _plain(score: Score) -> dict[str, Any]:
 def _write(
     folder: Path, table: Manifest, findings: Sequence[Finding], metrics: dict[str, Any], rungs: Sequence[climbing.Rung]
 ) -> None:
-    table.save(folder / "manifest.parquet")
+    with record.saving(folder / "manifest.parquet") as draft:
+        table.save(draft)
     storage.write_json(folder / "findings.json", [asdict(finding) for finding in findings])
     storage.write_json(folder / "metrics.json", metrics)
     text = io.StringIO()
