@@ -2,8 +2,8 @@
 
 ``shrink`` only ever reduces, so that the store holds no more pixels than the file or the network has; ``fit`` enlarges
 what is too small and pads. Law: ``fit(shrink(x)) == fit(x)``, so that a picture from the store and one from a file agree
-bit for bit. Resampling is Pillow's (antialiased: the support scales with the ratio), which ONNX
-``Resize(antialias=1, cubic_coeff_a=-0.5)`` follows.
+bit for bit. Resampling follows Pillow (antialiased: the support scales with the ratio; see ``resample``), as does ONNX
+``Resize(antialias=1, cubic_coeff_a=-0.5)``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from visum.data.resample import resample
 from visum.types import Floats, Pixels, Preprocess, digest_of
+
+VERSION = 2
+"""Of what ``shrink`` does with the same spec; stored pixels of an older version are not looked at."""
 
 
 def pixel_key(preprocess: Preprocess) -> str:
     """Digest of what ``shrink`` depends on: two specs that differ in mean and std alone share their stored pixels."""
     p = preprocess
-    return digest_of([p.size, p.fit, p.filter, p.background])
+    return digest_of([VERSION, p.size, p.fit, p.filter, p.background])
 
 
 def shrink(pixels: Pixels, preprocess: Preprocess) -> Pixels:
@@ -34,14 +38,14 @@ def shrink(pixels: Pixels, preprocess: Preprocess) -> Pixels:
         side = min(height, width)
         left, top = (width - side) / 2, (height - side) / 2
         if side > size:
-            return _resize(pixels, size, size, preprocess, box=(left, top, left + side, top + side))
+            return resample(pixels, size, size, preprocess.filter, (left, top, left + side, top + side))
         return pixels[int(top) : int(top) + side, int(left) : int(left) + side]
     if preprocess.fit == "squash":
-        return _resize(pixels, min(width, size), min(height, size), preprocess)
+        return resample(pixels, min(width, size), min(height, size), preprocess.filter)
     ratio = size / max(height, width)
     if ratio >= 1:
         return pixels
-    return _resize(pixels, max(1, round(width * ratio)), max(1, round(height * ratio)), preprocess)
+    return resample(pixels, max(1, round(width * ratio)), max(1, round(height * ratio)), preprocess.filter)
 
 
 def fit(pixels: Pixels, preprocess: Preprocess, out: Pixels | None = None) -> Pixels:
@@ -52,17 +56,21 @@ def fit(pixels: Pixels, preprocess: Preprocess, out: Pixels | None = None) -> Pi
     if preprocess.fit == "pad":
         ratio = size / max(height, width)
         if ratio > 1:
-            small = _resize(small, max(1, round(width * ratio)), max(1, round(height * ratio)), preprocess)
+            small = resample(small, max(1, round(width * ratio)), max(1, round(height * ratio)), preprocess.filter)
             height, width = small.shape[:2]
     elif (height, width) != (size, size):
-        small = _resize(small, size, size, preprocess)
+        small = resample(small, size, size, preprocess.filter)
         height = width = size
     if out is None:
         out = np.empty((size, size, 3), np.uint8)
-    if (height, width) != (size, size):
-        out[:] = preprocess.background
     top, left = (size - height) // 2, (size - width) // 2
-    out[top : top + height, left : left + width] = small
+    bottom, right = top + height, left + width
+    if (height, width) != (size, size):
+        # A whole line of pixels is copied at once, a single pixel again and again is ten times slower.
+        line = np.full((size, 3), preprocess.background, np.uint8)
+        out[:top], out[bottom:] = line, line
+        out[top:bottom, :left], out[top:bottom, right:] = line[:left], line[right:]
+    out[top:bottom, left:right] = small
     return out
 
 
@@ -79,18 +87,3 @@ def tensor(batch: Pixels, preprocess: Preprocess) -> Floats:
     x = batch[..., ::-1] if preprocess.channels == "BGR" else batch
     scaled = (x.astype(np.float32) - np.array(preprocess.mean, np.float32)) / np.array(preprocess.std, np.float32)
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-
-def _resize(
-    pixels: Pixels,
-    width: int,
-    height: int,
-    preprocess: Preprocess,
-    box: tuple[float, float, float, float] | None = None,
-) -> Pixels:
-    if box is None and pixels.shape[:2] == (height, width):
-        return pixels
-    from PIL import Image
-
-    method = Image.Resampling.BICUBIC if preprocess.filter == "bicubic" else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(pixels).resize((width, height), method, box=box))
