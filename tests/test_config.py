@@ -151,6 +151,15 @@ def test_hostile_recipes(tmp_path: Path, toml: str | bytes, said: str) -> None:
     assert time.process_time() - begin < 3
 
 
+def test_numbers_beyond_64_bits_are_refused_wherever_they_stand() -> None:
+    def pick(sizes: tuple[int, ...] = (), table: dict[str, int] | None = None) -> None: ...
+
+    assert resolve(pick, sets=["sizes=[9223372036854775807]"])["sizes"] == (2**63 - 1,)
+    for text in ("sizes=[9223372036854775808]", "table={x = -9223372036854775809}"):
+        with pytest.raises(RecipeError, match="1 fault"):
+            resolve(pick, sets=[text])
+
+
 def test_recipes_that_are_no_files(tmp_path: Path) -> None:
     assert "no such file" in faults(recipe=tmp_path / "none.toml", flags=GIVEN)[0]
     assert "not a regular file" in faults(recipe=tmp_path, flags=GIVEN)[0]

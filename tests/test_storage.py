@@ -105,7 +105,9 @@ def test_writing_makes_rows_visible_in_the_same_space_and_an_empty_writer_makes_
     assert all((space.read(key) == row).all() for key, row in (rows | more).items())
 
 
-def test_gathering_much_uses_a_file_that_is_gone_at_once(tmp_path: Path, small_segments: None) -> None:
+def test_gathering_much_uses_a_file_that_is_gone_at_once(
+    tmp_path: Path, small_segments: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = Space(tmp_path / "a", "float32")
     rows = {key_of(at): np.full((50,), at, np.float32) for at in range(40)}
     put(space, rows)
@@ -116,6 +118,16 @@ def test_gathering_much_uses_a_file_that_is_gone_at_once(tmp_path: Path, small_s
     assert {p.suffix for p in space.folder.iterdir()} == {".index", ".data"}
     with full_disk(2000), pytest.raises(StorageError, match="no space left"):
         space.gather(list(rows))
+
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with (
+        monkeypatch.context() as patch
+    ):  # asked before the map is made: a disk that fills up under it kills the process
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StorageError, match="no space left"):
+            space.gather(list(rows))
 
 
 TWO_WRITERS = """
@@ -192,8 +204,8 @@ KILLED = """
 @pytest.mark.parametrize("trials", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_kill_minus_nine_at_random_moments(tmp_path: Path, trials: int) -> None:
     rows, drafts = map(int, run(KILLED, tmp_path, trials).split())
-    assert rows > trials
-    assert drafts > trials / 10, "hits writers at work"
+    assert rows >= 40
+    assert drafts >= 3, "hits writers at work"
 
 
 def flipped(blob: bytes, random: np.random.Generator) -> bytes:
