@@ -291,6 +291,9 @@ def test_unlabelled_rows_are_left_out(name: str, data: Data) -> None:
     x, y, other, _ = data
     half = np.where(np.arange(600) % 2 == 0, y, -1)
     np.testing.assert_array_equal(learnt(name, x, half, other), learnt(name, x[::2], y[::2], other))
+    table = one_hot(y)
+    table[1::2, 0] = -1  # one label of a row unknown
+    np.testing.assert_array_equal(learnt(name, x, table, other), learnt(name, x[::2], one_hot(y)[::2], other))
     with pytest.raises(NotEnoughData, match="no labelled image"):
         CLASSIFIERS[name].fit(x, np.full(600, -1), 10, 0)
 
@@ -322,18 +325,29 @@ def test_odd_input_is_named(name: str, data: Data) -> None:
 def test_trees_that_lead_in_circles_or_outside_are_refused(data: Data) -> None:
     x, y, other, _ = data
     arrays = CLASSIFIERS["random_forest"].fit(x, y, 10, 0)
-    for key, value in (
-        ("left", 0),
-        ("right", 10**6),
-        ("feature", 64),
-        ("start", 10**6),
-        ("column", -5),
-        ("column", 10),
+    first, every = slice(1), slice(None)
+    for key, where, value in (
+        ("left", first, 0),
+        ("right", first, 10**6),
+        ("feature", first, 64),
+        ("start", every, 10**6),
+        ("start", first, -5),
+        ("column", every, -5),
+        ("column", first, 10),
     ):
         broken = {**arrays, key: arrays[key].copy()}
-        broken[key][: 1 if key in ("left", "right", "feature") else None] = value
+        broken[key][where] = value
         with pytest.raises(BundleError, match="do not fit together"):
             CLASSIFIERS["random_forest"].logits(broken, other)
+
+
+def test_noise_of_rows_that_are_all_the_same_is_not_blown_up() -> None:
+    rng = np.random.default_rng(0)
+    same = np.repeat(rng.normal(0, 1e3, (1, 50)).astype(np.float32), 33, 0)
+    noisy = same * (1 + 1e-7 * rng.normal(size=same.shape)).astype(np.float32)
+    for rows in (same, noisy):
+        assert CLASSIFIERS["knn"].fit(rows, np.arange(33) % 2, 2, 0)["scale"] == 1
+    assert CLASSIFIERS["knn"].fit(same * (1 + 0.1 * np.eye(33, 50)), np.arange(33) % 2, 2, 0)["scale"] > 10
 
 
 def test_a_sample_keeps_proportions_and_every_column() -> None:

@@ -151,6 +151,26 @@ def test_dense_sift_is_close_to_opencvs(squares: dict[int, list[Pixels]]) -> Non
         assert alike[1] > 0.9
 
 
+def test_a_sift_patch_is_what_its_definition_says(squares: dict[int, list[Pixels]]) -> None:
+    """Written out pixel by pixel, without a window, a plane or an array of gradients."""
+    picture = squares[128][1]
+    light = luma(picture).astype(np.float64)
+    for row, column in ((0, 0), (7, 11), (17, 3)):
+        total = np.zeros((4, 4, 8))
+        for y, x in np.ndindex(126, 126):
+            right, down = light[y + 1, x + 2] - light[y + 1, x], light[y + 2, x + 1] - light[y, x + 1]
+            turn = np.arctan2(down, right) % (2 * np.pi) / (np.pi / 4)
+            for i, j in np.ndindex(4, 4):
+                away = [abs((place + n - 10) * 6 + 63.5 - p - 1) / 6 for place, n, p in ((row, i, y), (column, j, x))]
+                if max(away) < 1:
+                    weight = (1 - away[0]) * (1 - away[1]) * np.hypot(right, down)
+                    total[i, j, int(turn) % 8] += weight * (1 - turn % 1)
+                    total[i, j, (int(turn) + 1) % 8] += weight * (turn % 1)
+        clipped = np.minimum(total / np.linalg.norm(total), 0.2)
+        ours = dense(picture).reshape(18, 18, 4, 4, 8)[row, column]
+        np.testing.assert_allclose(ours, np.sqrt(clipped / clipped.sum()), atol=2e-3)
+
+
 def test_dense_sift_rows_are_roots_of_shares(squares: dict[int, list[Pixels]]) -> None:
     for picture in squares[128]:
         np.testing.assert_allclose((dense(picture) ** 2).sum(1), 1, atol=1e-4)
@@ -183,7 +203,11 @@ def test_codebook_reads_once_holds_little_and_depends_on_the_seed_alone(squares:
     assert first.dtype == np.float32
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert np.isfinite(codebook((pictures[i % 3] for i in range(1000)), 4, 0)).all()
+    assert len(np.unique(codebook(pictures, 150, 0), axis=0)) > 100  # every picture gives 50 patches
+    flat = np.full((128, 128, 3), 90, np.uint8)
+    early, late = [*pictures * 40, *[flat] * 780], [*[flat] * 780, *pictures * 40]
+    assert codebook(early, 64, 0).any()
+    assert codebook(late, 64, 0).any()
     assert codebook(pictures[:1], 100, 0).shape == (100, 128)  # 50 patches
     with pytest.raises(NotEnoughData, match="no picture"):
         codebook([], 16, 0)
