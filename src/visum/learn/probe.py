@@ -27,8 +27,10 @@ Vectors = NDArray[np.floating[Any]]
 Arrays = dict[str, Floats]
 _BLOCK = 4096  # rows that are float32 at a time: memory stays flat while embeddings are mapped float16
 _RESIDENT = 1 << 29  # bytes of standardised rows kept in memory; above it they are made anew in each pass
-_CLOSE = 3e-6  # nats above the minimum at which a solution is the solution; validation losses are told apart by 1e-3
-_CLOSE_ENOUGH = 1e-5  # the same where only the order of rows matters
+_CLOSE = (
+    1e-4  # times the strength: nats above the minimum; then |W - W*| <= sqrt(2 · 1e-4) = 0.014 in standardised columns
+)
+_CLOSE_ENOUGH = 3e-4  # the same where only the order of rows matters
 _PASSES = 200
 _PAIRS, _PAIR_BYTES = 30, 1 << 28  # curvature kept, and the memory it may take
 _MOST_SQUARE = 4096  # columns whose covariance is still factored: 64 MB and 0.4 s of one core
@@ -49,8 +51,7 @@ def fit(x: Vectors, y: Integers, classes: int, *, strength: float = 0.03, weight
     Returns:
         ``{"weight": float32 [D, K], "bias": float32 [K]}``.
     """
-    share = np.ones(len(x), np.float32) if weights is None else weights
-    problem = _Problem(x, y, classes, share[:, None])
+    problem = _Problem(x, y, classes, np.ones(len(x), np.float32) if weights is None else weights)
     return problem.head(problem.solve(strength))
 
 
@@ -73,7 +74,7 @@ def search(
     Returns:
         The head, its strength, and every ``(strength, loss)`` that was tried.
     """
-    problem = _Problem(x, y, classes, np.ones((len(x), 1), np.float32))
+    problem = _Problem(x, y, classes, np.ones(len(x), np.float32))
     best: tuple[float, Arrays, float] | None = None
     tried: list[tuple[float, float]] = []
     worse = 0
@@ -114,7 +115,7 @@ def out_of_fold(x: Vectors, y: Integers, classes: int, folds: Integers, *, stren
     together = max(1, _FOLDED // ((x.shape[1] + 1) * classes))
     for at in range(0, len(numbers), together):
         some = numbers[at : at + together]
-        problem = _Problem(x, y, classes, np.asarray(folds[:, None] != some, np.float32))
+        problem = _Problem(x, y, classes, np.ones(len(x), np.float32), np.asarray(folds[:, None] != some))
         head = problem.head(problem.solve(strength, _CLOSE_ENOUGH))
         for column, fold in enumerate(some):
             mine = slice(column * classes, (column + 1) * classes)
@@ -130,43 +131,49 @@ class _Problem:
 
     Args:
         x, y, classes: as in ``fit``.
-        weights: float32 ``[N, G]`` >= 0, how much each row counts in each head.
+        weights: float32 ``[N]`` >= 0, how much each row counts.
+        inside: bool ``[N, G]``, which rows each head learns from; columns are standardised over all rows.
     """
 
-    def __init__(self, x: Vectors, y: Integers, classes: int, weights: Floats) -> None:
+    def __init__(
+        self, x: Vectors, y: Integers, classes: int, weights: Floats, inside: NDArray[np.bool_] | None = None
+    ) -> None:
         self.x, self.several, self.k = x, y.ndim == 2, classes
         if not self.several and len(y) and (y.min() < 0 or y.max() >= classes):
             raise ValueError(f"class numbers from {y.min()} to {y.max()} where 0 to {classes - 1} are expected")
-        total = weights.sum(0, dtype=np.float64)
-        self.share = np.asarray(weights / np.where(total > 0, total, 1), np.float32)
+        self.weights = np.asarray(weights / max(float(weights.sum(dtype=np.float64)), 1e-30), np.float32)
+        share = self.weights[:, None] if inside is None else self.weights[:, None] * inside
+        self.share = share / np.maximum(share.sum(0), np.float32(1e-30))
         self.y = np.asarray(y, np.float32) if self.several else np.eye(classes, dtype=np.float32)[y]
         self.seen = self.share.T @ self.y > 0  # [G, K]
-        self.mean, self.scale = self._moments(self.share.mean(1) / max(float(self.share.mean(1).sum()), 1e-30))
+        self.mean, self.scale = self._moments()
         self.rows: Floats | None = None
         if x.shape[0] * x.shape[1] * 4 <= _RESIDENT:
             rows = np.empty(x.shape, np.float32)
             for at in range(0, len(x), _BLOCK):
                 rows[at : at + _BLOCK] = self._block(at)
             self.rows = rows
-        self.theta = np.zeros((x.shape[1] + 1, weights.shape[1] * classes), np.float32)
+        self.theta = np.zeros((x.shape[1] + 1, self.share.shape[1] * classes), np.float32)
         self.curvature: Curvature = deque(maxlen=max(3, min(_PAIRS, _PAIR_BYTES // (8 * self.theta.size))))
         self.strength = 0.0
         self.precondition: Callable[[Floats], Floats] | None = None
 
-    def _moments(self, share: Floats) -> tuple[Floats, Floats]:
-        """Mean of each column, and 1 / its deviation, over rows that count ``share`` each."""
-        mean, square = np.zeros(self.x.shape[1]), np.zeros(self.x.shape[1])
+    def _moments(self) -> tuple[Floats, Floats]:
+        """Mean of each column, and 1 / its deviation."""
         blocks = range(0, len(self.x), _BLOCK)
-        for at in blocks:
-            mean += share[at : at + _BLOCK] @ np.asarray(self.x[at : at + _BLOCK], np.float32)
-        centre = mean.astype(np.float32)
-        for at in blocks:
-            block = np.asarray(self.x[at : at + _BLOCK], np.float32) - centre
-            square += share[at : at + _BLOCK] @ (block * block)
-        deviation = np.sqrt(square)
+        # about the first row, not about zero: columns that lie far from it would lose their deviations to rounding
+        mean = np.asarray(self.x[:1], np.float32).sum(0)
+        for square in (False, True):
+            total = np.zeros(self.x.shape[1])
+            for at in blocks:
+                block = np.asarray(self.x[at : at + _BLOCK], np.float32) - mean
+                total += self.weights[at : at + _BLOCK] @ (block * block if square else block)
+            if not square:
+                mean = (mean + total).astype(np.float32)
+        deviation = np.sqrt(total)
         # a column that hardly moves carries rounding, not knowledge; blowing it up to unit variance would hand it a vote
         still = deviation <= 1e-3 * max(float(np.median(deviation)), 1e-12)
-        return centre, np.where(still, 0, 1 / np.where(still, 1, deviation)).astype(np.float32)
+        return mean, np.where(still, 0, 1 / np.where(still, 1, deviation)).astype(np.float32)
 
     def _block(self, at: int) -> Floats:
         if self.rows is not None:
@@ -215,7 +222,7 @@ class _Problem:
             self.theta,
             self.precondition,
             self.curvature,
-            close=close * self.share.shape[1],
+            close=close * strength * self.share.shape[1],
             most=_PASSES,
         )
         return self.theta
@@ -238,8 +245,8 @@ class _Problem:
         sample = np.asarray(rows[some], np.float32)
         if self.rows is None:
             sample = (sample - self.mean) * self.scale
-        share = self.share[some].mean(1)
-        sample = sample * np.sqrt(share / max(float(share.sum()), 1e-30))[:, None]
+        share = self.weights[some]
+        sample *= np.sqrt(share / max(float(share.sum()), 1e-30))[:, None]
         square = bend * (sample.T @ sample)
         square[np.diag_indices(d)] += np.float32(max(strength, 1e-4 * float(bend)))
         factor = cho_factor(square, lower=True, overwrite_a=True, check_finite=False)
