@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.data.decode import limits
-from visum.data.decode.exif import ORIENTATION, upright
+from visum.data.decode.exif import ORIENTATION, orientation, upright
 from visum.data.decode.pillow import flatten
 from visum.errors import UnreadableImage
 from visum.types import Pixels
@@ -54,9 +54,33 @@ def from_pillow(image: Image, background: tuple[int, int, int] = (127, 127, 127)
     """A Pillow image of any mode as uint8 ``[H, W, 3]`` RGB, turned upright by its EXIF orientation.
 
     Raises:
-        UnreadableImage: a mode whose range of values is unknown, or a size beyond the limits.
+        UnreadableImage: no Pillow image, a mode whose range of values is unknown, a size beyond the limits, or a file that
+            Pillow opened but cannot read to its end (it is read here and not before).
     """
-    limits.check_size(image.format or "image", *image.size)
-    image.load()
-    turn = image.getexif().get(ORIENTATION, 1)
-    return upright(flatten(image, background)[0], turn if turn in range(2, 9) else 1)
+    from PIL import Image as pillow
+
+    if not isinstance(image, pillow.Image):
+        raise UnreadableImage(
+            f"a {type(image).__name__}",
+            allowed="a path, the bytes of a file, an array uint8 [H, W, 3] or a Pillow image",
+            next="numpy.asarray(x) of whatever holds the pixels",
+        )
+    kind = image.format or "image"
+    limits.check_size(kind, *image.size)
+    try:
+        image.load()
+        turn = _turn(image)
+        return upright(flatten(image, background)[0], turn if turn in range(2, 9) else 1)
+    except UnreadableImage:
+        raise
+    except Exception as error:  # a file is behind the image, and its decoder may raise anything
+        if "truncated" in str(error).lower() or isinstance(error, EOFError):
+            raise limits.truncated(kind) from error
+        raise limits.damaged(kind, str(error) or type(error).__name__) from error
+
+
+def _turn(image: Image) -> Any:
+    """EXIF orientation. Pillow would take XMP's where EXIF has none; of files only EXIF is read, and so it is here."""
+    if "xmp" in image.info or "XML:com.adobe.xmp" in image.info:
+        return orientation(image.info.get("exif") or b"")
+    return image.getexif().get(ORIENTATION, 1)
