@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from visum.workflow.train import Run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -21,7 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder for tests that count what is read and what is made."""
     monkeypatch.setenv("VISUM_CACHE", str(tmp_path / "cache"))
@@ -57,3 +61,26 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(exist_ok=True)
         Image.fromarray((picture * 15.9375).astype(np.uint8)).save(folder / f"{number:04d}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def split_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same digits in train, valid and test folders; no 9 is in valid, so that a class is missing in one split."""
+    root = tmp_path_factory.mktemp("split-digits")
+    for number, path in enumerate(sorted(digits.rglob("*.png"), key=lambda each: each.name)):
+        part = {0: "valid", 1: "test"}.get(number % 4, "train")
+        folder = root / ("train" if (part, path.parent.name) == ("valid", "9") else part) / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).hardlink_to(path)
+    return root
+
+
+LADDER = ("majority", "hog+linear_svm", "embedding+probe")
+
+
+@pytest.fixture(scope="session")
+def run(split_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One finished run on ``split_digits``, for all tests that only look."""
+    from visum.workflow.train import train
+
+    return train(split_digits, out=tmp_path_factory.mktemp("runs") / "digits", size=64, ladder=LADDER)
