@@ -130,6 +130,11 @@ def check(names: Sequence[str]) -> None:
         raise UsageError("a ladder that holds nothing to choose", next=f"--ladder {MAJORITY},{PROBE}")
 
 
+def foothold(names: Sequence[str]) -> str:
+    """The rung that is climbed however short the time is: the probe, or else the last one that can become a bundle."""
+    return PROBE if PROBE in names else [name for name in names if name != MAJORITY][-1]
+
+
 def climb(name: str, ground: Ground) -> Rung:
     """Train one rung on the train rows and let it answer the validation rows."""
     begin = time.perf_counter()

@@ -214,7 +214,7 @@ def train(
 
         rungs = []
         for name in ladder:
-            if name != climbing.PROBE and not plan.fits(budget, stages.seconds(), plan.RESERVE):
+            if name != climbing.foothold(ladder) and not plan.fits(budget, stages.seconds(), plan.RESERVE):
                 continue
             with stages.stage(f"ladder: {name}") as stage:
                 rungs.append(climbing.climb(name, ground))
