@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import typer
 
 from visum import __version__, runtime
 from visum.cli import show
+from visum.cli.answers import as_line
 from visum.cli.progress import Lines, Live
 from visum.errors import UsageError
 from visum.storage import finite
@@ -58,7 +58,7 @@ def watching() -> Iterator[None]:
 
 def as_text(value: Any) -> str:
     """JSON on one line."""
-    return json.dumps(finite(value), ensure_ascii=False)
+    return as_line(finite(value))
 
 
 def _train(settings: dict[str, Any], as_json: bool) -> None:
@@ -111,7 +111,8 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
         result = evaluate(**settings)
     if as_json:
         unreadable = [{"id": name, "reason": reason} for name, reason in result.unreadable]
-        print(as_text({"split": result.split or "all", **result.metrics, "unreadable": unreadable}))
+        head = {"split": result.split or "all", "trained_on": result.trained_on}
+        print(as_text({**head, **result.metrics, "unreadable": unreadable}))
         return
     show.scores(result.metrics["metrics"], f"{result.metrics['n']:,} images ({result.split or 'all'})")
     per_class = [
@@ -123,6 +124,10 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
     rows = [(w["id"], w["label"], w["answer"], show.percent(w["p_answer"])) for w in wrong[: show.SHOWN]]
     if rows:
         show.table(("image", "label", "answer", "sure"), rows, f"{len(wrong)} wrong images, worst first", right=(3,))
+    if result.trained_on:
+        print(
+            f"{result.trained_on:,} of these images were trained on, so that the scores flatter; give images of their own."
+        )
     for name, reason in result.unreadable[: show.SHOWN]:
         print(f"unreadable: {show.plain(name)}: {show.plain(reason)}")
 

@@ -15,7 +15,7 @@ from visum.judge import evaluate as judge
 from visum.models import predict as running
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
-from visum.types import Predictions, Split, digest_of, in_split, rows
+from visum.types import Manifest, Predictions, Split, digest_of, in_split, rows
 from visum.workflow import ready
 from visum.workflow.record import openings, saving
 
@@ -29,6 +29,8 @@ class Evaluation:
         metrics: the block of ``metrics.json`` for one split (docs/design.md).
         predictions: of the readable rows.
         unreadable: (id, reason).
+        trained_on: how many of the judged images the bundle was trained on, as far as the run beside it tells; scores on
+            these flatter.
         seconds: all in all.
     """
 
@@ -36,6 +38,7 @@ class Evaluation:
     metrics: dict[str, Any]
     predictions: Predictions
     unreadable: tuple[tuple[str, str], ...]
+    trained_on: int
     seconds: float
 
 
@@ -105,7 +108,18 @@ def evaluate(
             predictions.save(out / "predictions", chosen or "all")
     storage.evict()
     unreadable = tuple((error.path, error.reason) for error in bad)
-    return Evaluation(chosen, metrics, predictions, unreadable, stages.seconds())
+    return Evaluation(chosen, metrics, predictions, unreadable, _trained_on(Path(bundle), table), stages.seconds())
+
+
+def _trained_on(bundle: Path, table: Manifest) -> int:
+    """Rows whose files were train rows of the run that the bundle lies in; 0 where there is no such run."""
+    for run in (bundle, bundle.parent):
+        if (run / "manifest.parquet").is_file():
+            with contextlib.suppress(StorageError):
+                made = Manifest.load(run / "manifest.parquet")
+                seen = set(made.sha256[in_split(made, "train")].tolist())
+                return sum(digest in seen for digest in table.sha256.tolist())
+    return 0
 
 
 def _count_opening(bundle: Path, digest: str) -> None:
