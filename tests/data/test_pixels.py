@@ -1,4 +1,8 @@
-"""The one preprocessing against Pillow's own pad, fit and resize and torchvision's normalize, and its law."""
+"""The one preprocessing against Pillow's own pad, fit and resize and torchvision's normalize, and its law.
+
+Pillow's resampling is matched to 1 of 255, and exactly in over 99.9 % of samples (bicubic; bilinear, whose sums often lie on a
+half, in 99.7 % when reducing and 95 % when enlarging): see ``test_resample``.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,13 @@ Picture = NDArray[np.uint8]
 FITS, FILTERS = get_args(Fit), get_args(Filter)
 METHODS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CAT: Picture = np.asarray(data.chelsea())
+
+
+def assert_pillows(got: Picture, wanted: Image.Image, kernel: Filter, enlarged: bool = False) -> None:
+    pixels = np.asarray(wanted)
+    assert got.shape == pixels.shape
+    assert np.abs(got.astype(int) - pixels).max() <= 1
+    assert (got == pixels).mean() >= (0.999 if kernel == "bicubic" else 0.95 if enlarged else 0.997)
 
 
 def close(got: Picture, wanted: Image.Image) -> None:
@@ -113,6 +124,18 @@ def test_batches_hold_what_single_pictures_give() -> None:
     out = np.full((40, 40, 3), 77, np.uint8)
     assert fit(CAT, spec, out) is out
     np.testing.assert_array_equal(out, batch[0])
+
+
+@pytest.mark.parametrize("how", FITS)
+def test_any_array_is_filled_and_nothing_beside_it(how: Fit) -> None:
+    spec = Preprocess(size=40, fit=how, background=(1, 2, 3))
+    for picture in (CAT, CAT[:, :100], CAT[:9, :7], CAT[:40, :40]):
+        frame = np.full((50, 50, 5), 77, np.uint8)
+        out = frame[4:44, 3:43, 1:4]
+        fit(picture, spec, out)
+        np.testing.assert_array_equal(out, fit(picture, spec))
+        out[:] = 77
+        assert (frame == 77).all()
 
 
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])

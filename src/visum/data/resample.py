@@ -30,8 +30,8 @@ STEPS = 2.0**22
 """Weights are whole multiples of 1 / STEPS, as Pillow's integers are: exact in float32, and ties between two values, which are
 common (halving gives eighths), fall to the same side."""
 
-HALF_UP = 2.0**-16
-"""OpenCV rounds exact halves to even, Pillow up: this turns the one into the other, and is below the error of float32."""
+HALF_UP = 2.0**-15
+"""OpenCV rounds halves to even, Pillow up: this turns the one into the other. It is about the error of a sum in float32."""
 
 NARROW = 16
 """Columns that a product has at least, however many inputs it sees."""
@@ -116,7 +116,10 @@ _plan_cached = lru_cache(maxsize=256)(_plan)
 
 
 def resample(pixels: Pixels, width: int, height: int, kernel: Filter, box: Box | None = None) -> Pixels:
-    """Resize a picture: each pass within 1 of 255 of Pillow's, and equal to it in over 99.9 % of samples.
+    """Resize a picture; each pass is within 1 of 255 of Pillow's.
+
+    Samples that differ lie on a half in theory, and fall where float32 errs here and where integers err there: of reduced
+    photos under 0.1 % (bicubic) and 0.3 % (bilinear). The same machine gives the same bytes, on any number of threads.
 
     Args:
         pixels: uint8 ``[H, W, 3]``.
