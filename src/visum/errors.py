@@ -38,7 +38,7 @@ class VisumError(Exception):
             parts.append(f"Allowed: {allowed}.")
         if next:
             parts.append(f"Try: {next}")
-        super().__init__(" ".join(parts))
+        super().__init__(("\n" if "\n" in got else " ").join(parts))
 
 
 class UsageError(VisumError):
@@ -53,7 +53,7 @@ class RecipeError(UsageError):
     def __init__(self, faults: Sequence[str], *, next: str = "") -> None:
         self.faults = tuple(faults)
         head = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__(f"{head} in the settings:\n  - " + "\n  - ".join(self.faults) + "\n", next=next)
+        super().__init__(f"{head} in the settings:\n  - " + "\n  - ".join(self.faults), next=next)
 
 
 class DataError(VisumError):

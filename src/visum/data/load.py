@@ -29,12 +29,13 @@ _Out = TypeVar("_Out")
 
 def in_order(function: Callable[[_In], _Out], items: Iterable[_In], ahead: int = 4) -> Iterator[_Out]:
     """``map`` over a pool of threads: results in order, at most ``ahead`` times the threads under way, none lost."""
-    with ThreadPoolExecutor(threads()) as pool:
+    workers = threads()
+    with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[_Out]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= ahead * threads():
+                if len(waiting) >= ahead * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

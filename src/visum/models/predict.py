@@ -72,7 +72,7 @@ class Model:
     @property
     def uses_network(self) -> bool:
         """Whether the features are a network's."""
-        return self.bundle.architecture["kind"] == "probe"
+        return bool(self.bundle.architecture["kind"] == "probe")
 
     @property
     def describer(self) -> Callable[[Pixels], Floats]:
@@ -110,13 +110,17 @@ def head(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[Any
 
 def described(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[Pixels], Floats]:
     """The descriptor of that name as a function of a fitted square; a bag of words takes its codebook from ``arrays``."""
+    descriptor = DESCRIPTORS[name]
+    if descriptor.words:
+        return lambda square: bag_of_words(to_side(square, descriptor.size), arrays["codebook"])
+    return lambda square: descriptor.function(to_side(square, descriptor.size))
+
+
+def to_side(square: Pixels, side: int) -> Pixels:
+    """A fitted square at the side that a descriptor works at: uint8 ``[side, side, 3]``."""
     import cv2
 
-    descriptor = DESCRIPTORS[name]
-    side = (descriptor.size, descriptor.size)
-    if descriptor.words:
-        return lambda square: bag_of_words(cv2.resize(square, side, interpolation=cv2.INTER_AREA), arrays["codebook"])
-    return lambda square: descriptor.function(cv2.resize(square, side, interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def describer_key(name: str, arrays: Mapping[str, NDArray[Any]]) -> str:

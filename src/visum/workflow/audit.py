@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from visum.types import (
     in_split,
     targets,
 )
-from visum.workflow import ready, record
+from visum.workflow import kept, ready, record
 
 FOLDS = 5
 STRENGTH = 0.03
@@ -86,8 +87,18 @@ def pictures(
     return Audited(table, seen, clusters, (*found, *copies))
 
 
-def suspects(table: Manifest, vectors: NDArray[np.floating], clusters: Integers, seed: int) -> list[Finding]:
-    """Labels that a probe which never saw the image contradicts; rows as given (training runs leave the test rows out)."""
+def suspects(
+    table: Manifest, vectors: NDArray[np.floating], clusters: Integers, network: str, seed: int
+) -> list[Finding]:
+    """Labels that a probe which never saw the image contradicts.
+
+    Args:
+        table: rows to doubt (training runs leave the test rows out).
+        vectors: their embeddings ``[N, D]``.
+        clusters: int64 ``[N]``; copies of one picture never lie on both sides of a fold.
+        network: digest of what made the embeddings.
+        seed: of the folds.
+    """
     y = targets(table)
     known = np.flatnonzero(y >= 0) if y.ndim == 1 else np.arange(len(table))
     counts = np.bincount(y[known], minlength=len(table.classes)) if y.ndim == 1 else y.sum(axis=0)
@@ -95,7 +106,12 @@ def suspects(table: Manifest, vectors: NDArray[np.floating], clusters: Integers,
         return []
     order = np.random.default_rng(seed).permutation(len(table))  # copies get one number, hence one fold
     folds = (order[clusters] % FOLDS)[known]
-    z = probe.out_of_fold(vectors[known], y[known], len(table.classes), folds, strength=STRENGTH)
+
+    def make() -> tuple[kept.Arrays, dict[str, Any]]:
+        return {"z": probe.out_of_fold(vectors[known], y[known], len(table.classes), folds, strength=STRENGTH)}, {}
+
+    arrays, _ = kept.through("doubts", kept.key(table, network, folds.tolist(), STRENGTH), make)
+    z = arrays["z"]
     p = np.zeros((len(table), len(table.classes)), np.float32)
     p[known] = _soft(z, table.task)
     return labels.findings(table, p, where=np.isin(np.arange(len(table)), known))
@@ -198,8 +214,8 @@ def find_problems(
         vectors = embed(table, network, step=stage.step)["plain"].vectors
     with stages.stage("compare"):
         audited = pictures(table, seen, vectors, bad)
-        findings = [*found.findings, *audited.findings, *suspects(table, vectors, audited.clusters, seed)]
-    findings = by_severity(findings)
+        doubtful = suspects(table, vectors, audited.clusters, network.digest, seed)
+        findings = by_severity(found.findings, [*audited.findings, *doubtful])
     if out is not None:
         storage.write_json(out / "findings.json", [finding.__dict__ for finding in findings])
         with record.saving(out / "manifest.parquet") as draft:
@@ -208,6 +224,11 @@ def find_problems(
     return findings
 
 
-def by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    """Serious first; equals keep their order."""
+def by_severity(listed: Sequence[Finding], looked: Sequence[Finding]) -> list[Finding]:
+    """Findings of the listing and of the look at the pictures, serious first; equals keep their order.
+
+    A class without training images shows in both; the look at the pictures knows which files could be read, and is believed.
+    """
+    twice = {finding.kind for finding in looked}
+    findings = [*(finding for finding in listed if finding.kind not in twice), *looked]
     return sorted(findings, key=lambda finding: ("serious", "warning", "info").index(finding.severity))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from visum.judge.metrics import log_loss
 from visum.learn import probe
 from visum.models import classical
 from visum.models.embed import Network, describe
-from visum.models.predict import described, describer_key
+from visum.models.predict import described, describer_key, to_side
 from visum.types import (
     Floats,
     Integers,
@@ -36,6 +36,7 @@ from visum.types import (
     rows,
     targets,
 )
+from visum.workflow import kept
 
 EMBEDDING, MAJORITY = "embedding", "majority"
 NEAREST, PROBE = f"{EMBEDDING}+knn", f"{EMBEDDING}+probe"
@@ -43,7 +44,8 @@ LADDER = (MAJORITY, *(f"{descriptor}+{classifier}" for descriptor, classifier in
 """What is climbed unless told otherwise; any ``descriptor+classifier`` of ``models.classical`` may be named as well, and any
 ``embedding+classifier``."""
 
-WORDS, WORD_PICTURES = 256, 400
+VALIDATION = "validation.logits"
+WORD_PICTURES = 400
 MOST_FOR_SEARCH = 8_000
 MOST_NEIGHBOURS = 10_000
 
@@ -54,7 +56,7 @@ class Rung:
 
     Attributes:
         name, detail: e.g. ``embedding+probe`` and its settings.
-        seconds: to describe the pictures (unless the store had them) and to fit.
+        seconds: it took to describe the pictures (unless the store had them) and to fit, when that was done.
         architecture: of the bundle it would make; None for the yardstick that is never chosen.
         weights: ``head.*`` of a probe, else ``classifier.*`` and, for a bag of words, ``codebook``.
         validation: its predictions, temperature included, thresholds not.
@@ -85,6 +87,7 @@ class Ground:
         network: of the embeddings.
         vectors: plain embeddings ``[N, D]``, rows as in the table.
         views: further embeddings of the train rows, ``[T, D]`` each.
+        view_names: of these.
         seed: of everything that draws.
     """
 
@@ -93,6 +96,7 @@ class Ground:
     network: Network
     vectors: NDArray[np.floating[Any]]
     views: tuple[NDArray[np.floating[Any]], ...]
+    view_names: tuple[str, ...]
     seed: int
 
     @property
@@ -136,7 +140,28 @@ def foothold(names: Sequence[str]) -> str:
 
 
 def climb(name: str, ground: Ground) -> Rung:
-    """Train one rung on the train rows and let it answer the validation rows."""
+    """Train one rung on the train rows and let it answer the validation rows; or take both from the store."""
+    spec = [asdict(ground.preprocess), ground.network.digest, list(ground.view_names), ground.seed]
+
+    def make() -> tuple[kept.Arrays, dict[str, Any]]:
+        rung = _made(name, ground)
+        facts = {
+            "detail": rung.detail,
+            "seconds": rung.seconds,
+            "architecture": rung.architecture,
+            "history": rung.history,
+        }
+        return {**rung.weights, VALIDATION: rung.validation.logits}, facts
+
+    if name == NEAREST:  # its weights are the embeddings themselves, which the store has already
+        return _made(name, ground)
+    arrays, facts = kept.through("rungs", kept.key(ground.table, name, *spec), make)
+    logits = ground.predictions(arrays.pop(VALIDATION))
+    history = tuple((float(strength), float(loss)) for strength, loss in facts["history"])
+    return Rung(name, facts["detail"], facts["seconds"], facts["architecture"], arrays, logits, history)
+
+
+def _made(name: str, ground: Ground) -> Rung:
     begin = time.perf_counter()
     descriptor, _, classifier = name.partition("+")
     if name == MAJORITY:
@@ -206,11 +231,12 @@ def _probe(ground: Ground) -> Rung:
 
 def _classical(ground: Ground, descriptor: str, classifier: str) -> Rung:
     extra: dict[str, NDArray[Any]] = {}
-    if classical.DESCRIPTORS[descriptor].words:
+    described_by = classical.DESCRIPTORS[descriptor]
+    if described_by.words:
         train = np.flatnonzero(ground.labelled("train"))
         some = np.sort(np.random.default_rng(ground.seed).permutation(train)[:WORD_PICTURES])
-        side = classical.DESCRIPTORS[descriptor].size
-        extra["codebook"] = classical.codebook(_squares(ground, some, side), WORDS, ground.seed)
+        side = described_by.size
+        extra["codebook"] = classical.codebook(_squares(ground, some, side), described_by.words, ground.seed)
     function: Callable[..., Floats] = described(descriptor, extra)
     x = describe(ground.table, describer_key(descriptor, extra), function, ground.preprocess, square=True)
     architecture = {"kind": "classical", "descriptor": descriptor, "classifier": classifier}
@@ -218,10 +244,8 @@ def _classical(ground: Ground, descriptor: str, classifier: str) -> Rung:
 
 
 def _squares(ground: Ground, where: NDArray[Any], side: int) -> Any:
-    import cv2
-
     for picture in pictures(rows(ground.table, where), ground.preprocess):
-        yield cv2.resize(fit(picture, ground.preprocess), (side, side), interpolation=cv2.INTER_AREA)
+        yield to_side(fit(picture, ground.preprocess), side)
 
 
 def _on(

@@ -210,7 +210,7 @@ def train(
             with stages.stage("embed views", len(train_rows) * len(more)) as stage:
                 extra = embed(train_rows, network, views=more, step=stage.step)
                 stage.detail = ", ".join(more)
-        ground = climbing.Ground(table, spec, network, vectors, tuple(e.vectors for e in extra.values()), seed)
+        ground = climbing.Ground(table, spec, network, vectors, tuple(e.vectors for e in extra.values()), more, seed)
 
         rungs = []
         for name in ladder:
@@ -229,10 +229,14 @@ def train(
         with stages.stage("doubt labels") as stage:
             open_rows = ~in_split(table, "test")
             doubtful = audit.suspects(
-                rows(table, open_rows), vectors[open_rows], _renumbered(audited.clusters, open_rows), seed
+                rows(table, open_rows),
+                vectors[open_rows],
+                _renumbered(audited.clusters, open_rows),
+                network.digest,
+                seed,
             )
             doubtful += audit.shortcuts(table, seen, judge.score(held, judge.headline(held.task)))
-            findings = tuple(audit.by_severity([*found.findings, *audited.findings, *doubtful]))
+            findings = tuple(audit.by_severity(found.findings, [*audited.findings, *doubtful]))
             stage.detail = f"{len(findings)} findings"
 
         with stages.stage("test") as stage:
