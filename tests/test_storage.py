@@ -479,6 +479,20 @@ def test_eviction_takes_the_oldest_and_stops_at_the_limit(fresh_cache: Path) -> 
     assert not [p for p in fresh_cache.rglob("*") if p.is_file()]
 
 
+def test_eviction_weighs_unpacked_archives_like_segments(fresh_cache: Path) -> None:
+    put(storage.space("young", "uint8"), {key_of("young"): np.zeros(10_000, np.uint8)})
+    for name, age in (("ab" * 32, 1000), ("cd" * 32, 2000)):
+        folder = fresh_cache / "archives" / name / "class"
+        folder.mkdir(parents=True)
+        (folder / "picture.png").write_bytes(b"x" * 10_000)
+        os.utime(folder.parent, (age, age))
+    assert storage.evict(40_000) == 0
+    assert storage.evict(25_000) == 10_000
+    assert [path.name for path in (fresh_cache / "archives").iterdir()] == ["cd" * 32]
+    assert storage.evict(0) > 20_000
+    assert not [path for path in fresh_cache.rglob("*") if path.is_file()]
+
+
 def test_eviction_clears_away_what_killed_writers_left(fresh_cache: Path) -> None:
     put(storage.space("a", "uint8"), rows_of(3))
     folder = fresh_cache / "store" / "a"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -238,30 +239,46 @@ def space(name: str, dtype: str) -> Space:
 
 
 def evict(limit: int | None = None) -> int:
-    """Delete least recently used segments until the store fits ``limit`` bytes; returns the bytes freed.
+    """Delete what was used longest ago until the cache fits ``limit`` bytes; returns the bytes freed.
 
-    What killed writers left behind goes first, once it is a day old. Maps that other processes hold open stay readable
-    until they close.
+    Segments of the store and unpacked archives are weighed alike. What killed writers left behind goes first, once it is a
+    day old. Maps that other processes hold open stay readable until they close.
     """
     limit = cache_limit() if limit is None else limit
     folder = cache_folder() / "store"
-    if not folder.is_dir():
-        return 0
     for path in chain(folder.glob("*/*.tmp"), folder.glob("*/*.data")):
         with contextlib.suppress(OSError):
             if not path.with_suffix(".index").exists() and time.time() - path.stat().st_mtime > 86400:
                 path.unlink()
-    segments: list[tuple[float, int, Path]] = []
+    held: list[tuple[float, int, Path]] = []
     for index in folder.glob("*/*.index"):
         with contextlib.suppress(OSError):
             size = index.stat().st_size + index.with_suffix(".data").stat().st_size
-            segments.append((index.stat().st_mtime, size, index))
-    total, freed = sum(size for _, size, _ in segments), 0
-    for _, size, index in sorted(segments):
+            held.append((index.stat().st_mtime, size, index))
+    for archive in (cache_folder() / "archives").glob("[0-9a-f]*"):
+        with contextlib.suppress(OSError):
+            held.append((archive.stat().st_mtime, _bytes_below(archive), archive))
+    total, freed = sum(size for _, size, _ in held), 0
+    for _, size, path in sorted(held):
         if total - freed <= limit:
             break
         with contextlib.suppress(OSError):
-            index.unlink()
-            index.with_suffix(".data").unlink()
+            if path.suffix == ".index":
+                path.unlink()
+                path.with_suffix(".data").unlink()
+            else:
+                shutil.rmtree(path)
             freed += size
     return freed
+
+
+def _bytes_below(folder: Path) -> int:
+    total, ahead = 0, [str(folder)]
+    while ahead:
+        with os.scandir(ahead.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total

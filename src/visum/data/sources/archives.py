@@ -65,6 +65,8 @@ def unpack(path: str) -> str:
                 with storage.atomic_folder(target) as draft, _explained(path):
                     limit = min(MAX_BYTES, shutil.disk_usage(draft).free - _SPARE_BYTES)
                     (_fill_from_zip if _is_zip(path) else _fill_from_tar)(_Place(path, str(draft), limit))
+    with contextlib.suppress(OSError):
+        os.utime(target)  # used now: the cache evicts what was used longest ago
     return _single(str(target))
 
 
