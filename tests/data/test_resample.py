@@ -216,6 +216,11 @@ ALONE = """
     for height, width in [(533, 400), (1000, 750), (3000, 2000), (600, 9000)]:
         picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         resample(picture, 224, 168, "bicubic")
+        for _ in range(100):  # threads that OpenBLAS has just started, or used, spin for a while before they sleep
+            before = time.process_time()
+            time.sleep(0.02)
+            if time.process_time() - before < 0.001:
+                break
         all_threads, this_thread = time.process_time(), time.thread_time()
         for _ in range(3):
             resample(picture, 224, 168, "bicubic")
@@ -244,10 +249,12 @@ def test_memory_is_that_of_a_strip_not_of_the_picture() -> None:
 
 
 def test_kept_weights_stay_small() -> None:
-    worst = sum(weights.nbytes for weights in plan(2048, 0, 2048, 224, "bicubic").weights)
-    assert worst * module._plan_cached.cache_info().maxsize < 64e6
-    assert plan(2048, 0, 2048, 224, "bicubic") is plan(2048, 0, 2048, 224, "bicubic")
-    assert plan(9000, 0, 9000, 224, "bicubic") is not plan(9000, 0, 9000, 224, "bicubic")
+    longest = (module._CACHED, 0, module._CACHED, 224, "bicubic")
+    worst = sum(weights.nbytes for weights in plan(*longest).weights)
+    assert worst * module._plan_cached.cache_info().maxsize < 40e6
+    assert plan(*longest) is plan(*longest)
+    longer = (module._CACHED + 1, 0, module._CACHED + 1, 224, "bicubic")
+    assert plan(*longer) is not plan(*longer)
 
 
 @pytest.mark.slow

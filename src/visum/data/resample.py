@@ -26,12 +26,9 @@ PRODUCT = 2**19 - 1
 """Multiplications in one product. OpenBLAS gives a thread at least 2**18, so that so few stay on the thread of their caller:
 a pool of threads may resample at once without crowding the machine. Their inputs in float32 stay in the processor's cache."""
 
-STEPS = 2.0**22
-"""Weights are whole multiples of 1 / STEPS, as Pillow's integers are: exact in float32, and ties between two values, which are
-common (halving gives eighths), fall to the same side."""
-
 HALF_UP = 2.0**-15
-"""OpenCV rounds halves to even, Pillow up: this turns the one into the other. It is about the error of a sum in float32."""
+"""OpenCV rounds halves to even, Pillow up: this turns the one into the other. Halves are common (halving a picture gives
+eighths), and this is about the error of a sum in float32."""
 
 NARROW = 16
 """Columns that a product has at least, however many inputs it sees."""
@@ -97,7 +94,7 @@ def _plan(size: int, start: float, stop: float, length: int, kernel: Filter) -> 
     at = first[:, None] + np.arange((last - first).max())
     inside = at < last[:, None]
     values = np.where(inside, function((at - centre[:, None] + 0.5) / stretch), 0)
-    values = np.rint(values / values.sum(axis=1, keepdims=True) * STEPS) / STEPS
+    values /= values.sum(axis=1, keepdims=True)
 
     group = min(GROUP, length)
     made = np.minimum(np.arange(0, length, group), length - group)
