@@ -25,7 +25,8 @@ BATCH = 8
 """Images per request: the smallest batch at full speed on a CPU, which also keeps activations inside the caches."""
 
 Batches = Iterable[Pixels]
-_GRAPH_FORMAT = 1
+GRAPH_FORMAT = 2
+"""Raised whenever the same weights would give another graph, so that old graphs and embeddings are not taken for new ones."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Engine:
 def graph_path(backbone: Backbone, preprocess: Preprocess) -> Path:
     """Where the cache keeps the ONNX file of a backbone at one size."""
     spec = [preprocess.size, preprocess.mean, preprocess.std, preprocess.channels]
-    key = digest_of([_GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages], spec])
+    key = digest_of([GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages], spec])
     return storage.cache_folder() / "graphs" / f"{backbone.name.replace('/', '_')}-{preprocess.size}-{key[:24]}.onnx"
 
 
@@ -61,6 +62,7 @@ def _exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
     import logging
     import tempfile
     import warnings
+    from unittest.mock import patch
 
     import torch
 
@@ -68,20 +70,38 @@ def _exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
 
     trunk = zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
     example = torch.zeros(2, preprocess.size, preprocess.size, 3, dtype=torch.uint8)
+    axes = {"pixels": {0: "images"}, "embedding": {0: "images"}}
     names: dict[str, Any] = {"input_names": ["pixels"], "output_names": ["embedding"], "opset_version": 17}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        torch.no_grad(),
+        # the exporter prints the whole graph to standard output when it fails, whatever its verbosity
+        patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True),
+    ):
         path = Path(folder) / "graph.onnx"
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        try:  # the tracing exporter takes a fifth of the time of the newer one; what it cannot trace, the newer one may
-            axes = {"pixels": {0: "images"}, "embedding": {0: "images"}}
+        torch.backends.mha.set_fastpath_enabled(False)  # one fused operator that ONNX has no name for
+        try:  # the tracing exporter takes a fifth of the time of the newer one
             torch.onnx.export(trunk, (example,), path, dynamo=False, dynamic_axes=axes, **names)
         except Exception as error:  # exporters raise every kind of error
-            raise ModelError(
-                f"{backbone.name} cannot be exported as a graph at {preprocess.size} px: {error}",
-                next="--engine torch, or another --backbone",
-            ) from error
+            raise _refusal(f"{backbone.name} cannot be exported as a graph at {preprocess.size} px", error) from error
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
         return path.read_bytes()
+
+
+def _refusal(what: str, error: Exception) -> ModelError:
+    why = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return ModelError(f"{what}: {why}", next="another --size, --engine torch, or another --backbone")
+
+
+def _full(batch: Pixels) -> Pixels:
+    """Contiguous, with black pictures behind it up to ``BATCH``."""
+    missing = np.zeros((BATCH - len(batch), *batch.shape[1:]), np.uint8)
+    return np.concatenate([batch, missing]) if len(missing) else np.ascontiguousarray(batch)
 
 
 def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
@@ -106,25 +126,25 @@ def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
     def run(batches: Batches) -> Iterator[Floats]:
         idle = [compiled.create_infer_request() for _ in range(threads() + 1)]
         busy: deque[tuple[Any, int, Pixels]] = deque()  # the pixels are kept alive while a request reads them
-        for batch in batches:
-            request = idle.pop() if idle else None
-            if request is None:
+        try:
+            for batch in batches:
+                request = idle.pop() if idle else None
+                if request is None:
+                    request, count, _ = busy.popleft()
+                    request.wait()
+                    yield request.get_output_tensor(0).data[:count].astype(np.float32)
+                full = _full(batch)
+                request.start_async({0: full}, share_inputs=True)
+                busy.append((request, len(batch), full))
+            while busy:
                 request, count, _ = busy.popleft()
                 request.wait()
                 yield request.get_output_tensor(0).data[:count].astype(np.float32)
-            whole = batch if len(batch) == BATCH else np.concatenate([batch, np.zeros_like(batch, shape=_rest(batch))])
-            request.start_async({0: whole}, share_inputs=True)
-            busy.append((request, len(batch), whole))
-        while busy:
-            request, count, _ = busy.popleft()
-            request.wait()
-            yield request.get_output_tensor(0).data[:count].astype(np.float32)
+        finally:  # the caller stopped early, or a picture failed: pixels must outlive the requests that read them
+            for request, _, _ in busy:
+                request.wait()
 
     return Engine("openvino", precision, run)
-
-
-def _rest(batch: Pixels) -> tuple[int, ...]:
-    return (BATCH - len(batch), *batch.shape[1:])
 
 
 def onnxruntime(backbone: Backbone, preprocess: Preprocess) -> Engine:
@@ -148,8 +168,14 @@ def torch(backbone: Backbone, preprocess: Preprocess) -> Engine:
 
     from visum.models import zoo
 
+    pytorch.set_num_threads(threads())
     network = zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
     trunk: Any = network.to(memory_format=pytorch.channels_last)
+    try:
+        with pytorch.inference_mode():
+            trunk(pytorch.zeros(1, preprocess.size, preprocess.size, 3, dtype=pytorch.uint8))
+    except Exception as error:  # networks refuse sizes in words and errors of their own
+        raise _refusal(f"{backbone.name} cannot run at {preprocess.size} px", error) from error
 
     def run(batches: Batches) -> Iterator[Floats]:
         for batch in batches:
@@ -172,8 +198,8 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name in ENGINES if importlib.util.find_spec(name))
 
 
-def engine(backbone: Backbone, preprocess: Preprocess, name: str = "auto") -> Engine:
-    """The engine of that name; ``auto``: the fastest that is installed here.
+def resolve(name: str = "auto") -> str:
+    """The engine that a name stands for: itself, or for ``auto`` the fastest that is installed here.
 
     Raises:
         ModelError: unknown or not installed.
@@ -182,4 +208,9 @@ def engine(backbone: Backbone, preprocess: Preprocess, name: str = "auto") -> En
     chosen = here[0] if name == "auto" and here else name
     if chosen not in here:
         raise ModelError(f"no engine {name!r} here", allowed=f"auto, {', '.join(here)}", next="--engine auto")
-    return ENGINES[chosen](backbone, preprocess)
+    return chosen
+
+
+def engine(backbone: Backbone, preprocess: Preprocess, name: str = "auto") -> Engine:
+    """The engine of that name, ready to run. Raises like ``resolve`` and ``graph``."""
+    return ENGINES[resolve(name)](backbone, preprocess)

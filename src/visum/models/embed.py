@@ -20,7 +20,7 @@ from visum.data.pixels import fit, pixel_key
 from visum.models import compiled
 from visum.models.weights import Backbone
 from visum.runtime import Step, no_step
-from visum.types import Embeddings, Manifest, Pixels, Preprocess, digest_of, rows
+from visum.types import Embeddings, Floats, Manifest, Pixels, Preprocess, digest_of, rows
 
 
 def plain(batch: Pixels) -> Pixels:
@@ -52,8 +52,9 @@ class Network:
 
     @cached_property
     def digest(self) -> str:
-        """Of everything that an embedding depends on."""
-        return digest_of([self.backbone.digest, self.backbone.stages, self.preprocess.__dict__, self.engine_name])
+        """Of everything that an embedding depends on: what ``auto`` stands for here, too, since precisions differ."""
+        engine, spec = compiled.resolve(self.engine_name), self.preprocess.__dict__
+        return digest_of([compiled.GRAPH_FORMAT, self.backbone.digest, self.backbone.stages, spec, engine])
 
 
 def embed(
@@ -112,10 +113,16 @@ def _fill(table: Manifest, network: Network, view: str, space: storage.Space, st
     done = 0
     with space.writer() as writer:
         for vectors in network.engine.run(in_order(batch, range(0, len(todo), compiled.BATCH))):
-            for vector in vectors.astype(np.float16):
+            for vector in stored(vectors):
                 writer.add(todo.sha256[done], vector)
                 done += 1
             step(len(vectors))
+
+
+def stored(vectors: Floats) -> NDArray[np.float16]:
+    """Embeddings as the store keeps them, float32 ``[N, D]`` → float16; what lies beyond its range becomes its end."""
+    end = np.finfo(np.float16).max
+    return np.clip(vectors, -end, end).astype(np.float16)
 
 
 def describe(

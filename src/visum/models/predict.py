@@ -24,7 +24,7 @@ from visum.errors import BundleError, UnreadableImage
 from visum.models import weights
 from visum.models.classical import CLASSIFIERS, DESCRIPTORS, bag_of_words
 from visum.models.compiled import BATCH
-from visum.models.embed import Network, describe, embed
+from visum.models.embed import Network, describe, embed, stored
 from visum.runtime import Step, no_step
 from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preprocess, digest_of, targets
 
@@ -90,7 +90,8 @@ class Model:
         """Fitted batches uint8 ``[B, S, S, 3]`` with B <= ``BATCH`` → logits float32 ``[B, K]``, lazily and in order."""
         if self.uses_network:
             columns = self.stage_columns
-            return (self.head(vectors[:, columns]) for vectors in self.network.engine.run(squares))
+            # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
+            return (self.head(stored(vectors[:, columns])) for vectors in self.network.engine.run(squares))
         describer = self.describer
         return (self.head(np.stack([describer(square) for square in batch])) for batch in squares)
 
@@ -161,8 +162,8 @@ def stream(
     def square(picture: Picture) -> Pixels | UnreadableImage:
         try:
             return fit(_pixels(picture, spec, extra_formats), spec)
-        except UnreadableImage as error:
-            return error
+        except UnreadableImage as error:  # a new one, since a traceback would keep the file's bytes in memory
+            return UnreadableImage(error.reason, path=error.path, allowed=error.allowed, next=error.next)
 
     waiting: deque[UnreadableImage | None] = deque()  # None: an answer is on its way
 

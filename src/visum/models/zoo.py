@@ -26,16 +26,26 @@ def build(name: str, *, classes: int | None = None) -> torch.nn.Module:
     Raises:
         ModelError: no such architecture; the message names the nearest ones.
     """
-    import timm
+    import warnings
 
-    sizes: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    if timm.is_model(name):
-        return _eval(timm.create_model(name, pretrained=False, **sizes))
+    import timm
     import torchvision
 
-    if name in torchvision.models.list_models(module=torchvision.models):
-        return _eval(torchvision.models.get_model(name, weights=None, **sizes))
-    raise ModelError(f"no architecture is called {name!r}", next=f"one of {', '.join(nearest(name))}")
+    sizes: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    try:
+        if timm.is_model(name):
+            return _eval(timm.create_model(name, pretrained=False, **sizes))
+        if name in torchvision.models.list_models(module=torchvision.models):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about initial values, which are overwritten
+                return _eval(torchvision.models.get_model(name, weights=None, **sizes))
+    except (RuntimeError, ValueError) as error:  # e.g. NAME.TAG with a tag that timm does not know
+        raise ModelError(
+            f"{name!r} cannot be built: {error}", next="visum models SEARCH lists architectures"
+        ) from error
+    near = nearest(name)
+    hint = f"one of {', '.join(near)}" if near else "visum models SEARCH lists architectures"
+    raise ModelError(f"no architecture is called {name!r}", next=hint)
 
 
 def _eval(network: torch.nn.Module) -> torch.nn.Module:
@@ -56,7 +66,8 @@ def nearest(name: str, count: int = 5) -> list[str]:
     import difflib
 
     known = names()
-    return difflib.get_close_matches(name, known, count, 0.5) or [n for n in known if n.startswith(name[:4])][:count]
+    start = [n for n in known if name and n.startswith(name[:4])]
+    return difflib.get_close_matches(name, known, count, 0.5) or start[:count]
 
 
 def preprocess(name: str, size: int | None = None) -> Preprocess:
@@ -105,15 +116,21 @@ def hub_weights(name: str) -> dict[str, NDArray[Any]]:
     return {key: value.contiguous().numpy() for key, value in network.state_dict().items()}
 
 
-def check_fit(name: str, weights: Mapping[str, NDArray[Any]]) -> None:
+def check_fit(name: str, weights: Mapping[str, NDArray[Any]], network: torch.nn.Module | None = None) -> None:
     """The weights are this architecture's, apart from a missing or resized classifier.
+
+    Args:
+        name: architecture.
+        weights: tensors by its own names.
+        network: ``build(name)``, where the caller has it.
 
     Raises:
         ModelError: names the first tensors that are missing or have another shape.
     """
-    network = build(name)
-    ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    heads = _classifier_names(network)
+    network = build(name) if network is None else network
+    # counters of batches seen are for training only, and many files leave them out
+    ours = {k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    heads = _classifiers(network)
     wrong = [
         f"{key}: wanted {shape}, got {tuple(weights[key].shape) if key in weights else 'nothing'}"
         for key, shape in ours.items()
@@ -126,11 +143,12 @@ def check_fit(name: str, weights: Mapping[str, NDArray[Any]]) -> None:
         )
 
 
-def _classifier_names(network: torch.nn.Module) -> set[str]:
+def _classifiers(network: torch.nn.Module) -> tuple[str, ...]:
+    """Names of the final layers: timm says, and torchvision defines them last."""
     named: Any = getattr(network, "default_cfg", {}).get("classifier", ())
     if named:
-        return {named} if isinstance(named, str) else set(named)
-    return {name for name in ("fc", "classifier", "head", "classifier.1", "classifier.6", "heads.head") if name}
+        return (named,) if isinstance(named, str) else tuple(named)
+    return (list(network.state_dict())[-1].rsplit(".", 1)[0],)
 
 
 def trunk(
@@ -143,21 +161,27 @@ def trunk(
         weights: its tensors; a classifier that does not fit is left untrained, since it is not used.
         stages: modules whose outputs are pooled; () takes the last three that timm declares.
         preprocess: mean, std and channel order go into the graph.
+
+    Raises:
+        ModelError: the weights or the stages are not this architecture's.
     """
     import torch
 
     network: Any = build(name)
+    check_fit(name, weights, network)
     own = network.state_dict()
-    network.load_state_dict(
-        {k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape},
-        strict=False,
-    )
+    own.update({k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape})
+    network.load_state_dict(own)
     info: Any = getattr(network, "feature_info", None) or []
     declared = [entry["module"] for entry in (info if isinstance(info, list) else info.info)]
     modules = dict(network.named_modules())
     watched = [stage for stage in (stages or declared[-3:]) if stage in modules]
     if missing := [stage for stage in stages if stage not in modules]:
         raise ModelError(f"{name} has no stage {', '.join(missing)}", allowed=", ".join(declared) or "no stages")
+
+    whole = not hasattr(network, "forward_head") and not hasattr(
+        network, "features"
+    )  # what its classifier sees is caught
 
     class Trunk(torch.nn.Module):
         def __init__(self) -> None:
@@ -168,12 +192,17 @@ def trunk(
             self.caught: dict[str, torch.Tensor] = {}
             for stage in watched:
                 modules[stage].register_forward_hook(self._catch(stage))
+            if whole:
+                modules[_classifiers(network)[0]].register_forward_pre_hook(self._catch_input)
 
         def _catch(self, stage: str) -> Any:
             def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
                 self.caught[stage] = output
 
             return hook
+
+        def _catch_input(self, module: Any, inputs: Any) -> None:
+            self.caught[""] = inputs[0]
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             x = pixels.permute(0, 3, 1, 2).float()
@@ -185,15 +214,24 @@ def trunk(
             elif hasattr(network, "features"):
                 last = network.features(x)
             else:
-                last = network(x)
+                network(x)
+                last = self.caught[""]
             return torch.cat([pooled(self.caught[stage]) for stage in watched] + [pooled(last)], dim=1)
 
     return Trunk().eval()
 
 
-def pooled(features: torch.Tensor) -> torch.Tensor:
-    """Mean over space: ``[B, C, H, W]``, ``[B, H, W, C]`` (told apart by the square axes) or ``[B, N, C]`` → ``[B, C]``."""
-    if features.ndim == 4:
-        square_first = features.shape[1] == features.shape[2] and features.shape[2] != features.shape[3]
-        return features.mean((1, 2)) if square_first else features.mean((2, 3))
-    return features.mean(1) if features.ndim == 3 else features
+def pooled(features: Any) -> torch.Tensor:
+    """Mean over space: ``[B, C, H, W]``, ``[B, H, W, C]`` (told apart by the square axes) or ``[B, N, C]`` → ``[B, C]``.
+
+    Several such tensors in a list (networks of two scales) are pooled one by one and put side by side.
+    """
+    import torch
+
+    if isinstance(features, (list, tuple)):
+        return torch.cat([pooled(each) for each in features], dim=1)
+    mean: torch.Tensor = features
+    if mean.ndim == 4:
+        square_first = mean.shape[1] == mean.shape[2] and mean.shape[2] != mean.shape[3]
+        return mean.mean((1, 2)) if square_first else mean.mean((2, 3))
+    return mean.mean(1) if mean.ndim == 3 else mean
