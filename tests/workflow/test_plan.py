@@ -1,0 +1,87 @@
+"""Budgets: the plan is the largest size that fits, says so, and is kept by the run that goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from visum.models import weights
+from visum.models.embed import Network
+from visum.workflow import plan
+from visum.workflow.plan import SIZES, Plan, choose, fits, kept
+from visum.workflow.ready import Glance
+from visum.workflow.train import Run
+from workflow.helping import facts
+
+GLANCE = Glance(300.0, 0.002)
+
+
+def at(budget: float, images: int = 3000, per_image: float = 0.006, size: int = 224, spent: float = 2.0) -> Plan:
+    return choose(images, spent, budget, GLANCE, per_image, size)
+
+
+def test_more_time_never_means_a_smaller_size() -> None:
+    plans = [at(budget) for budget in range(1, 120)]
+    assert all(a.size <= b.size for a, b in pairwise(plans))
+    assert plans[0].size == SIZES[-1]
+    assert plans[-1].size == 224
+    assert {p.size for p in plans} == set(SIZES)
+
+
+@pytest.mark.parametrize("budget", [8, 15, 20, 25, 30, 60])
+def test_what_is_promised_fits_and_the_next_larger_size_would_not(budget: float) -> None:
+    made = at(budget)
+    if made.size == SIZES[-1] and made.seconds > budget:
+        assert "too short" in made.why
+        return
+    assert made.seconds <= budget
+    larger = [size for size in SIZES if size > made.size]
+    if larger:
+        network = 3000 * 0.006
+        grown = made.seconds + network * ((larger[-1] / 224) ** 2 - (made.size / 224) ** 2)
+        assert grown > budget
+
+
+def test_the_network_costs_in_proportion_to_the_area() -> None:
+    """With nothing else in the sum, half the side is a quarter of the time."""
+    fixed = choose(1000, 0, 1e9, Glance(1.0, 0.0), 0.0, 224).seconds
+    whole = choose(1000, 0, 1e9, Glance(1.0, 0.0), 0.004, 224).seconds - fixed
+    half = choose(1000, 0, fixed + 1.0, Glance(1.0, 0.0), 0.004, 224, sizes=(112,)).seconds - fixed
+    assert whole == pytest.approx(4.0)
+    assert half == pytest.approx(1.0)
+
+
+def test_small_pictures_are_not_enlarged_to_fill_the_time() -> None:
+    assert at(1e6, size=96).size == 96
+    assert at(1e6, size=70).size == 70
+
+
+def test_no_budget_has_room_for_everything() -> None:
+    assert fits(None, 1e9, 1e9)
+    assert fits(10, 4, 6)
+    assert not fits(10, 4, 6.1)
+
+
+def test_a_plan_is_kept_for_the_same_budget_alone() -> None:
+    facts = {"plan": {"budget": 60.0, "size": 160, "seconds": 41.0, "why": "160 px"}}
+    assert kept(facts, 60.0) == Plan(160, 41.0, "160 px")
+    assert kept(facts, 61.0) is None
+    assert kept({}, 60.0) is None
+    assert kept({"plan": "none"}, 60.0) is None
+
+
+def test_speed_is_that_of_the_network_here(run: Run) -> None:
+    """More for nine times the pixels; the graph at 64 px is the one that the session's run has made."""
+    base = weights.find()
+    small = plan.speed(Network(base, replace(base.preprocess, size=64)))
+    assert 1e-5 < small < 1
+    assert facts(run.folder)["engine"]["images_per_second"] < 4 / small
+
+
+@pytest.mark.slow
+def test_larger_pictures_take_longer() -> None:
+    base = weights.find()
+    small, large = (plan.speed(Network(base, replace(base.preprocess, size=size))) for size in (64, 224))
+    assert small * 2 < large

@@ -1,0 +1,114 @@
+"""What is asked before work begins: enough data, sizes that make sense, settings that exist, a place to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from visum.errors import NotEnoughData, RecipeError, StorageError, UsageError
+from visum.types import manifest
+from visum.workflow.ready import check_enough, check_out, check_settings, fitting_size, glance
+
+
+def rows(labels: list[tuple[int, ...]], classes: int, task: str = "multiclass") -> object:
+    names = [f"{n}.png" for n in range(len(labels))]
+    return manifest("/data", task, [f"c{k}" for k in range(classes)], names, labels)  # type: ignore[arg-type]
+
+
+def test_one_class_is_not_enough_whatever_else_has_a_name() -> None:
+    with pytest.raises(
+        NotEnoughData, match=r"only one class with images \('c1'\) in /data.*two classes or more.*sub-folder"
+    ):
+        check_enough(rows([(1,)] * 50, 3))  # type: ignore[arg-type]
+    with pytest.raises(NotEnoughData, match="no labelled image in /data"):
+        check_enough(rows([()] * 50, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("images", "classes", "least"), [(9, 2, 10), (4, 2, 10), (14, 15, 15)])
+def test_fewer_images_than_ten_or_than_classes(images: int, classes: int, least: int) -> None:
+    with pytest.raises(
+        NotEnoughData, match=f"{images} labelled images for {classes} classes.*{least} or more.*more images"
+    ):
+        check_enough(rows([(n % min(images, classes),) for n in range(images)], classes))  # type: ignore[arg-type]
+
+
+def test_enough_is_enough() -> None:
+    check_enough(rows([(n % 2,) for n in range(10)], 2))  # type: ignore[arg-type]
+    check_enough(rows([(n % 2,) for n in range(10)] + [()] * 90, 2))  # type: ignore[arg-type]
+    check_enough(rows([(0,), ()] * 5, 1, "multilabel"))  # type: ignore[arg-type]
+
+
+def test_unlabelled_rows_do_not_count() -> None:
+    with pytest.raises(NotEnoughData, match="9 labelled images"):
+        check_enough(rows([(n % 2,) for n in range(9)] + [()] * 90, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("side", "native", "wanted"),
+    [(8, 224, 96), (28, 224, 128), (32, 224, 128), (64, 224, 224), (4000, 224, 224), (0, 224, 224)],
+)
+def test_small_pictures_get_a_small_network_input(side: float, native: int, wanted: int) -> None:
+    assert fitting_size(side, native) == wanted
+
+
+def test_a_glance_sees_the_longer_side_and_passes_over_what_cannot_be_read(
+    tmp_path: Path, photos: dict[str, NDArray[np.uint8]]
+) -> None:
+    for number in range(6):
+        Image.fromarray(photos["chelsea"]).save(tmp_path / f"{number}.png")
+    (tmp_path / "6.png").write_bytes(b"nothing")
+    table = manifest(tmp_path, "multiclass", ("a",), [f"{n}.png" for n in range(8)], [(0,)] * 8)
+    seen = glance(table)
+    assert seen.side == max(photos["chelsea"].shape)
+    assert 0 < seen.seconds < 5
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "0.png").write_bytes(b"")
+    assert glance(manifest(tmp_path / "only", "multiclass", ("a",), ["0.png"], [(0,)])).side == 0
+
+
+def test_every_impossible_setting_is_told_at_once() -> None:
+    with pytest.raises(RecipeError) as told:
+        check_settings(
+            "audit", size=0, engine="x", extra_formats=["GIF"], views=["mirror", "mirror"], fractions=(1, 0, 0)
+        )
+    assert len(told.value.faults) == 5
+    text = str(told.value)
+    for allowed in (
+        "32 to 1024 pixels",
+        "auto, openvino, onnxruntime, torch",
+        "TIFF",
+        "plain, mirror, each once",
+        "sum to 1",
+    ):
+        assert allowed in text
+    assert "visum audit --help" in text
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.7, 0.15), (0.7, 0.3, float("nan")), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (0.5, 0.4, 0.2)]
+)
+def test_shares_that_are_none(fractions: tuple[float, ...]) -> None:
+    with pytest.raises(RecipeError, match=r"fractions are .*0\.7,0\.15,0\.15"):
+        check_settings("train", fractions=fractions)
+
+
+def test_possible_settings_pass() -> None:
+    check_settings(
+        "train", size=32, engine="auto", extra_formats=("TIFF",), views=("plain", "mirror"), fractions=(0.8, 0.2, 0)
+    )
+    check_settings("train", size=1024)
+
+
+def test_a_place_to_write(tmp_path: Path) -> None:
+    check_out(tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="is a file"):
+        check_out(tmp_path / "file")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        check_out(tmp_path / os.fsdecode(b"\xff"))
