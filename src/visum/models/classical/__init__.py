@@ -59,5 +59,6 @@ CLASSIFIERS: dict[str, Classifier] = {
     "logistic": whole(linear.logistic, linear.logits),
 }
 
-LADDER: tuple[tuple[str, str], ...] = (("colour_histogram", "knn"), ("gabor", "rbf_svm"), ("hog", "rbf_svm"))
-"""(descriptor, classifier) pairs worth trying in every run, for they cost seconds: what colours alone tell, and the two best."""
+LADDER: tuple[tuple[str, str], ...] = (("colour_histogram", "knn"), ("hog", "rbf_svm"))
+"""(descriptor, classifier) pairs that every run tries, for they cost seconds: what colours alone tell, and the best of the 30 pairs
+on photos of garments (76 % of validation images; gabor + rbf_svm 74 %, sift + rbf_svm 72 %)."""
