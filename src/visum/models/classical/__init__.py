@@ -60,5 +60,5 @@ CLASSIFIERS: dict[str, Classifier] = {
 }
 
 LADDER: tuple[tuple[str, str], ...] = (("colour_histogram", "knn"), ("hog", "rbf_svm"))
-"""(descriptor, classifier) pairs that every run tries, for they cost seconds: what colours alone tell, and the best of the 30 pairs
-on photos of garments (76 % of validation images; gabor + rbf_svm 74 %, sift + rbf_svm 72 %)."""
+"""(descriptor, classifier) pairs that every run tries, for they cost seconds: what colours alone tell, and the best of 30
+pairs on photos of garments (76 % of validation images; gabor + rbf_svm 74 %, sift + rbf_svm 72 %)."""
