@@ -1,0 +1,212 @@
+"""Three engines, one embedding: held to timm's own network run by PyTorch, and to the laws of order and laziness."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from visum.data.pixels import fit, tensor
+from visum.errors import ModelError
+from visum.models import compiled, weights, zoo
+from visum.models.weights import Backbone
+from visum.types import Floats, Pixels
+
+SIZE = 96
+CLOSE = {"float32": 1e-3, "bfloat16": 5e-2}
+"""Largest difference between engines, as a share of the largest embedding value."""
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return weights.find(size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def squares(photos: dict[str, Pixels], backbone: Backbone) -> Pixels:
+    """45 different parts of three photos, fitted."""
+    parts = [
+        photo[top : top + 100, left : left + 100 + 20 * number]
+        for number, photo in enumerate(photos.values())
+        for top in (0, 90, 180)
+        for left in (0, 60, 120, 180, 240)
+    ]
+    return np.stack([fit(part, backbone.preprocess) for part in parts])
+
+
+@pytest.fixture(scope="module", params=["openvino", "onnxruntime", "torch"])
+def engine(request: pytest.FixtureRequest, backbone: Backbone) -> compiled.Engine:
+    return compiled.engine(backbone, backbone.preprocess, request.param)
+
+
+@pytest.fixture(scope="module")
+def expected(backbone: Backbone, squares: Pixels) -> Floats:
+    """The last stage by timm and PyTorch alone: nothing of ours but the pixels."""
+    import timm
+    import torch
+
+    network = timm.create_model(backbone.name, pretrained=False).eval()
+    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in backbone.weights.items()})
+    with torch.inference_mode():
+        x = torch.from_numpy(tensor(squares, backbone.preprocess))
+        return np.asarray(network.forward_head(network.forward_features(x), pre_logits=True).numpy())
+
+
+def batches(pictures: Pixels, *sizes: int) -> Iterator[Pixels]:
+    at = 0
+    for size in sizes:
+        yield pictures[at : at + size]
+        at += size
+
+
+def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
+    assert a.shape == b.shape
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def test_engines_agree_with_timm(engine: compiled.Engine, squares: Pixels, expected: Floats) -> None:
+    found = np.concatenate(list(engine.run(batches(squares, 8, 8, 8, 8, 8, 5))))
+    assert found.dtype == np.float32
+    assert found.shape == (45, 112 + 192 + 320 + 1280)
+    assert apart(found[:, -1280:], expected) < CLOSE[engine.precision]
+
+
+def test_order_is_that_of_the_batches_however_they_are_cut(engine: compiled.Engine, squares: Pixels) -> None:
+    sizes = (1, 8, 3, 2, 1, 1, 2)  # more batches than requests, most of them ragged
+    parts = list(engine.run(batches(squares, *sizes)))
+    assert [len(part) for part in parts] == list(sizes)
+    alone = np.concatenate([next(engine.run([picture[None]])) for picture in squares[:18]])
+    assert apart(np.concatenate(parts), alone) < CLOSE[engine.precision]
+    between = np.abs(alone[:, None] - alone[None]).max(2) / np.abs(alone).max()
+    assert between[~np.eye(18, dtype=bool)].min() > 2 * CLOSE[engine.precision]  # or a mix-up would go unseen
+
+
+def test_views_that_are_not_contiguous_are_read_as_they_look(engine: compiled.Engine, squares: Pixels) -> None:
+    for view in (squares[:8, :, ::-1], squares[:3, ::-1], squares[:16:2]):
+        assert not view.flags.c_contiguous
+        straight = next(engine.run([np.ascontiguousarray(view)]))
+        np.testing.assert_array_equal(next(engine.run([view])), straight)
+
+
+def test_batches_are_taken_as_they_are_needed(engine: compiled.Engine, squares: Pixels) -> None:
+    taken: list[int] = []
+
+    def counted() -> Iterator[Pixels]:
+        for number, batch in enumerate(batches(squares, *[1] * 11)):
+            taken.append(number)
+            yield batch
+
+    running = engine.run(counted())
+    assert not taken
+    for number, _ in enumerate(running):
+        assert len(taken) <= number + 2 + compiled.threads()
+    assert len(taken) == 11
+
+
+def test_nothing_in_nothing_out(engine: compiled.Engine) -> None:
+    assert list(engine.run([])) == []
+
+
+def test_a_run_may_end_early_or_fail_and_the_next_is_unharmed(engine: compiled.Engine, squares: Pixels) -> None:
+    def failing() -> Iterator[Pixels]:
+        yield from batches(squares, 8, 8, 8)
+        raise OSError("the disk is gone")
+
+    whole = next(engine.run([squares[:8]]))
+    for _ in range(2):
+        running = engine.run(batches(squares, *[8] * 5))
+        next(running)
+        running.close()  # type: ignore[attr-defined]
+        with pytest.raises(OSError, match="the disk is gone"):
+            list(engine.run(failing()))
+    np.testing.assert_array_equal(next(engine.run([squares[:8]])), whole)
+
+
+def test_colour_order_is_in_the_graph(backbone: Backbone, squares: Pixels) -> None:
+    spec = replace(backbone.preprocess, channels="BGR")
+    turned = next(compiled.engine(backbone, spec, "onnxruntime").run([squares[:8, ..., ::-1]]))
+    straight = next(compiled.engine(backbone, backbone.preprocess, "onnxruntime").run([squares[:8]]))
+    np.testing.assert_allclose(turned, straight, atol=1e-4)
+
+
+def test_one_graph_for_each_network_size_and_normalisation(backbone: Backbone) -> None:
+    spec = backbone.preprocess
+    path = compiled.graph_path(backbone, spec)
+    assert path == compiled.graph_path(backbone, replace(spec, fit="crop", filter="bilinear", background=(0, 0, 0)))
+    others = [
+        compiled.graph_path(backbone, replace(spec, size=128)),
+        compiled.graph_path(backbone, replace(spec, mean=(1.0, 2.0, 3.0))),
+        compiled.graph_path(backbone, replace(spec, channels="BGR")),
+        compiled.graph_path(replace(backbone, stages=()), spec),
+        compiled.graph_path(replace(backbone, digest="0" * 64), spec),
+    ]
+    assert len({path, *others}) == 6
+
+
+def test_a_graph_is_exported_once_and_then_torch_is_not_needed(backbone: Backbone, cache: Path) -> None:
+    path = compiled.graph(backbone, backbone.preprocess)
+    before = path.stat().st_mtime_ns
+    code = (
+        "import sys, numpy as np\n"
+        "sys.modules['torch'] = sys.modules['timm'] = None  # an import of either would fail\n"
+        "from visum.models import compiled, weights\n"
+        f"backbone = weights.find(size={SIZE})\n"
+        "for name in ('openvino', 'onnxruntime'):\n"
+        "    engine = compiled.engine(backbone, backbone.preprocess, name)\n"
+        f"    print(next(engine.run([np.zeros((2, {SIZE}, {SIZE}, 3), np.uint8)])).shape)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "VISUM_CACHE": str(cache)}
+    )
+    assert done.stdout.splitlines() == ["(2, 1904)"] * 2, done.stderr
+    assert path.stat().st_mtime_ns == before
+
+
+def test_auto_is_the_first_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compiled.installed() == tuple(compiled.ENGINES)
+    assert compiled.resolve() == compiled.resolve("openvino") == "openvino"
+    monkeypatch.setattr(compiled, "installed", lambda: ("onnxruntime", "torch"))
+    assert compiled.resolve() == "onnxruntime"
+    with pytest.raises(ModelError, match=r"no engine 'openvino' here\. Allowed: auto, onnxruntime, torch\."):
+        compiled.resolve("openvino")
+
+
+def test_an_unknown_engine_names_the_known_ones(backbone: Backbone) -> None:
+    message = r"no engine 'tensorrt' here\. Allowed: auto, openvino, onnxruntime, torch\. Try: --engine auto"
+    with pytest.raises(ModelError, match=message):
+        compiled.engine(backbone, backbone.preprocess, "tensorrt")
+
+
+@pytest.mark.parametrize("engine_name", ["onnxruntime", "torch"])
+def test_a_size_that_a_network_refuses_is_a_sentence(engine_name: str) -> None:
+    name = "vit_tiny_patch16_224"
+    tensors = {key: value.numpy() for key, value in zoo.build(name).state_dict().items()}
+    fixed = Backbone(name, tensors, zoo.preprocess(name, 64), (), "0" * 64)
+    with pytest.raises(ModelError, match=rf"{name} cannot .* at 64 px: .*\(64\).*\(224\).* Try: another --size"):
+        compiled.engine(fixed, fixed.preprocess, engine_name)
+
+
+def test_what_cannot_be_exported_is_one_sentence_and_prints_nothing(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    class Odd(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.eigvalsh(pixels[..., 0].float())  # ONNX has no such operator
+
+    monkeypatch.setattr(zoo, "trunk", lambda *_: Odd())
+    strange = replace(backbone, digest="1" * 64)
+    with pytest.raises(ModelError, match=r"cannot be exported as a graph at 96 px: .*eigh?.* Try: .*--engine torch"):
+        compiled.graph(strange, strange.preprocess)
+    assert capfd.readouterr().out == ""
+    assert not compiled.graph_path(strange, strange.preprocess).exists()
+    assert torch.backends.mha.get_fastpath_enabled()
