@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visum.errors import NotEnoughData, RecipeError, StorageError, UsageError
-from visum.types import manifest
-from visum.workflow.ready import check_enough, check_out, check_settings, fitting_size, glance
+from visum.types import column, manifest
+from visum.workflow.ready import (
+    ENLARGE,
+    LEAST_SIZE,
+    STEP,
+    check_enough,
+    check_out,
+    check_settings,
+    fitting_size,
+    glance,
+)
 
 
 def rows(labels: list[tuple[int, ...]], classes: int, task: str = "multiclass") -> object:
@@ -37,6 +47,13 @@ def test_fewer_images_than_ten_or_than_classes(images: int, classes: int, least:
         check_enough(rows([(n % min(images, classes),) for n in range(images)], classes))  # type: ignore[arg-type]
 
 
+def test_one_image_a_class_leaves_none_to_validate_with() -> None:
+    single = rows([(n,) for n in range(12)], 12)
+    with pytest.raises(NotEnoughData, match=r"one image for each of 12 classes.*a given validation split.*more images"):
+        check_enough(single)  # type: ignore[arg-type]
+    check_enough(replace(single, splits=column(["train"] * 11 + ["validation"])))  # type: ignore[type-var]
+
+
 def test_enough_is_enough() -> None:
     check_enough(rows([(n % 2,) for n in range(10)], 2))  # type: ignore[arg-type]
     check_enough(rows([(n % 2,) for n in range(10)] + [()] * 90, 2))  # type: ignore[arg-type]
@@ -48,12 +65,16 @@ def test_unlabelled_rows_do_not_count() -> None:
         check_enough(rows([(n % 2,) for n in range(9)] + [()] * 90, 2))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("side", "native", "wanted"),
-    [(8, 224, 96), (28, 224, 128), (32, 224, 128), (64, 224, 224), (4000, 224, 224), (0, 224, 224)],
-)
-def test_small_pictures_get_a_small_network_input(side: float, native: int, wanted: int) -> None:
-    assert fitting_size(side, native) == wanted
+def test_small_pictures_get_a_small_network_input() -> None:
+    sizes = [fitting_size(side, 224) for side in range(1, 3000)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == LEAST_SIZE
+    assert sizes[-1] == fitting_size(0, 224) == 224
+    for side, size in enumerate(sizes, 1):
+        assert LEAST_SIZE <= size <= 224
+        assert size % STEP == 0
+        if LEAST_SIZE < size < 224:
+            assert abs(size - ENLARGE * side) <= STEP / 2
 
 
 def test_a_glance_sees_the_longer_side_and_passes_over_what_cannot_be_read(

@@ -136,7 +136,9 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
 def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle, a run folder, or imagenet.", metavar="BUNDLE")],
     paths: Annotated[list[str], typer.Argument(help="Images and folders of images.", metavar="FILES")],
-    format: Annotated[str, typer.Option("--format", help="How to answer.", metavar="|".join(FORMATS))] = "table",
+    format: Annotated[
+        str | None, typer.Option("--format", help="How to answer. [default: table]", metavar="|".join(FORMATS))
+    ] = None,
     out: Annotated[str | None, typer.Option("--out", help="Write here instead of to standard output.")] = None,
     top: Annotated[int, typer.Option("--top", help="How many classes to list for each image.")] = 5,
     engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
@@ -147,9 +149,11 @@ def predict(
     from visum.cli.answers import WRITERS
     from visum.workflow.predict import predict as run
 
-    chosen = "jsonl" if as_json else format
+    chosen = format or ("jsonl" if as_json else "table")
     if chosen not in WRITERS:
         raise UsageError(f"--format {format}", allowed=", ".join(WRITERS), next="--format csv")
+    if as_json and chosen != "jsonl":
+        raise UsageError(f"--format {format} and --json", allowed="one of them", next="--json, which is --format jsonl")
     if top < 1:
         raise UsageError(f"--top {top}", allowed="1 or more", next="--top 5")
     extra = tuple(part for part in extra_formats.split(",") if part)
@@ -215,8 +219,8 @@ def doctor(
     else:
         rows = [("✓" if c.well else "✗", c.name, c.found + ("" if c.well else f"\nTry: {c.next}")) for c in result]
         show.table(("", "what", "found"), rows)
-        if not all(check.well for check in result):
-            raise typer.Exit(1)
+    if not isinstance(result, Seen) and not all(check.well for check in result):
+        raise typer.Exit(1)
 
 
 @app.command()

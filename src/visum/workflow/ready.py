@@ -17,12 +17,12 @@ from visum.data.split import FRACTIONS
 from visum.errors import NotEnoughData, RecipeError, UnreadableImage, UsageError
 from visum.models import compiled
 from visum.models.embed import VIEWS
-from visum.types import Manifest, printable, targets
+from visum.types import Manifest, in_split, printable, targets
 
 SAMPLE = 24
 LEAST_SIZE, ENLARGE, STEP = 96, 3, 32
-"""Small pictures are enlarged at most threefold. Five-fold cross-validated probe on 1,700 images each: MNIST (28 px) 93.5 % at 64 px,
-95.7 at 96, 95.0 at 128; CIFAR-10 (32 px) 66.2 at 64, 72.2 at 96, 73.7 at 128, 74.4 at 160; digits of 8 px 96.6 at 64, 97.2 at 96.
+"""Small pictures are enlarged at most threefold. Five-fold cross-validated probe on 1,700 images each: MNIST (28 px) 93.5 % at
+64 px, 95.7 at 96, 95.0 at 128; CIFAR-10 (32 px) 66.2 at 64, 72.2 at 96, 73.7 at 128, 74.4 at 160; digits of 8 px 96.6 at 64, 97.2 at 96.
 128 px cost twice what 96 cost."""
 LEAST_IMAGES = 10
 
@@ -110,7 +110,7 @@ def check_enough(table: Manifest) -> None:
     """Refuse what nothing can be learnt from.
 
     Raises:
-        NotEnoughData: fewer than two classes with images, or fewer images than classes or than ten.
+        NotEnoughData: fewer than two classes with images, fewer images than classes or than ten, or no class with two.
     """
     y = targets(table)
     counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y[y >= 0], minlength=len(table.classes))
@@ -129,5 +129,11 @@ def check_enough(table: Manifest) -> None:
         raise NotEnoughData(
             f"{labelled} labelled images for {len(table.classes)} classes",
             allowed=f"{least} or more, better 20 of each class",
+            next="more images, or fewer classes",
+        )
+    if not several and counts.max() < 2 and not in_split(table, "validation").any():
+        raise NotEnoughData(
+            f"one image for each of {len(present)} classes, so that none is left to validate with",
+            allowed="three images or more of a class, better 20 of each, or a given validation split",
             next="more images, or fewer classes",
         )
