@@ -206,7 +206,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_prints_nothing(
     monkeypatch.setattr(zoo, "trunk", lambda *_: Odd())
     strange = replace(backbone, digest="1" * 64)
     with pytest.raises(ModelError, match=r"cannot be exported as a graph at 96 px: .*eigh?.* Try: .*--engine torch"):
-        compiled.graph(strange, strange.preprocess)
+        compiled.write_graph(strange, strange.preprocess)
     assert capfd.readouterr().out == ""
     assert not compiled.graph_path(strange, strange.preprocess).exists()
     assert torch.backends.mha.get_fastpath_enabled()

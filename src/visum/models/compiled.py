@@ -7,6 +7,7 @@ is exported once per (weights, stages, size) and kept in the cache, so that late
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from visum import storage
 from visum.errors import ModelError
+from visum.models import aside
 from visum.models.weights import Backbone
 from visum.runtime import threads
 from visum.types import Floats, Pixels, Preprocess, digest_of
@@ -54,13 +56,28 @@ def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
     """The ONNX file of a backbone at one size, exported on the first call and kept in the cache."""
     path = graph_path(backbone, preprocess)
     if not path.is_file():
-        storage.write_atomic(path, _exported(backbone, preprocess))
+        from safetensors.numpy import save_file
+
+        with tempfile.TemporaryDirectory() as folder:
+            waiting = str(Path(folder) / "weights.safetensors")
+            save_file({name: np.ascontiguousarray(value) for name, value in backbone.weights.items()}, waiting)
+            order = aside.ordered(backbone.name, backbone.stages, backbone.digest, preprocess, waiting)
+            aside.run("export", order)
     return path
 
 
-def _exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
+def write_graph(backbone: Backbone, preprocess: Preprocess) -> None:
+    """Export here and now, which loads torch; ``graph`` has a child process do it."""
+    storage.write_atomic(graph_path(backbone, preprocess), exported(backbone, preprocess))
+
+
+def exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
+    """The ONNX graph: uint8 ``[B, S, S, 3]`` → float32 ``[B, D]`` for any B, normalisation inside.
+
+    Raises:
+        ModelError: torch's exporter cannot trace this network at this size.
+    """
     import logging
-    import tempfile
     import warnings
     from unittest.mock import patch
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from visum import safefile, storage
 from visum.errors import ModelError
+from visum.models import aside
 from visum.types import Bundle, Preprocess
 
 
@@ -112,8 +113,11 @@ def find(name: str = DEFAULT, weights: str | Path | None = None, *, size: int | 
     """
     if weights is None:
         known = _known(name)
-        tensors = _packaged(known)
         preprocess = Preprocess(size=size or known.size)
+        place = _place(known)
+        if not place.is_file():
+            aside.run("package", {"name": name, "size": preprocess.size})
+        tensors = safefile.safe_tensors(place)
         return Backbone(known.architecture, tensors, preprocess, known.stages, digest_of_weights(tensors))
     from visum.models import zoo
 
@@ -157,19 +161,27 @@ def of_bundle(bundle: Bundle) -> Backbone:
     )
 
 
-def _packaged(known: Packaged) -> dict[str, NDArray[Any]]:
-    """Packaged weights under timm's names; converted once, then read from the store without torch."""
+def convert(name: str) -> None:
+    """Packaged weights under timm's names, as safetensors in the cache. Loads torch: once per machine, in a child process."""
+    from safetensors.numpy import save
+
+    from visum.models import zoo
+
+    known = _known(name)
+    storage.write_atomic(_place(known), save(zoo.rename_by_position(known.architecture, _source(known))))
+
+
+def _source(known: Packaged) -> Path:
+    """The ``.pth`` file inside the package."""
     spec = importlib.util.find_spec(known.module)
     folder = Path(spec.origin).parent if spec and spec.origin else Path()
-    source = next(folder.rglob("*.pth"))
-    kept = storage.cache_folder() / "weights" / f"{known.architecture}-{storage.digest_file(source)[:16]}.safetensors"
-    if not kept.is_file():
-        from safetensors.numpy import save
+    return next(folder.rglob("*.pth"))
 
-        from visum.models import zoo
 
-        storage.write_atomic(kept, save(zoo.rename_by_position(known.architecture, source)))
-    return safefile.safe_tensors(kept)
+def _place(known: Packaged) -> Path:
+    """Where the cache keeps the converted file."""
+    name = f"{known.architecture}-{storage.digest_file(_source(known))[:16]}.safetensors"
+    return storage.cache_folder() / "weights" / name
 
 
 def check_hub(architecture: str, seconds: float = 1.5) -> None:

@@ -109,10 +109,9 @@ def hub_weights(name: str) -> dict[str, NDArray[Any]]:
 
     try:
         network = timm.create_model(name, pretrained=True)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise ModelError(
-            f"timm cannot fetch weights for {name!r}: {error}", next="--weights FILE.safetensors"
-        ) from error
+    except Exception as error:  # of timm, of the hub's client, and of the HTTP library below it
+        why = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ModelError(f"timm cannot fetch weights for {name!r}: {why}", next="--weights FILE.safetensors") from error
     return {key: value.contiguous().numpy() for key, value in network.state_dict().items()}
 
 

@@ -41,7 +41,7 @@ class Plan:
 
 def prepare(backbone: str, weights: str | None, spec: Preprocess, engine: str) -> Network:
     """The network; its graph is built and compiled now if this machine has never done so, else when it is needed."""
-    network = Network(pretrained.find(backbone, weights), spec, engine)
+    network = Network(pretrained.find(backbone, weights, size=spec.size), spec, engine)
     if not compiled.graph_path(network.backbone, spec).is_file():
         _ = network.engine
     return network

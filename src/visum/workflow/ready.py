@@ -21,9 +21,9 @@ from visum.types import Manifest, in_split, printable, targets
 
 SAMPLE = 24
 LEAST_SIZE, ENLARGE, STEP = 96, 3, 32
-"""Small pictures are enlarged at most threefold. Five-fold cross-validated probe on 1,700 images each: MNIST (28 px) 93.5 % at
-64 px, 95.7 at 96, 95.0 at 128; CIFAR-10 (32 px) 66.2 at 64, 72.2 at 96, 73.7 at 128, 74.4 at 160; digits of 8 px 96.6 at 64, 97.2 at 96.
-128 px cost twice what 96 cost."""
+"""Small pictures are enlarged at most threefold. Five-fold cross-validated probe on 1,700 images each: MNIST (28 px) 93.5 %
+at 64 px, 95.7 at 96, 95.0 at 128; CIFAR-10 (32 px) 66.2 at 64, 72.2 at 96, 73.7 at 128, 74.4 at 160; digits of 8 px 96.6 at
+64, 97.2 at 96. 128 px cost twice what 96 cost."""
 LEAST_IMAGES = 10
 
 

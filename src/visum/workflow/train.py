@@ -22,7 +22,7 @@ from visum.data.decode import EXTRA_FORMATS
 from visum.errors import DataError, NotEnoughData, UnreadableImage
 from visum.judge import calibrate
 from visum.judge import evaluate as judge
-from visum.models import predict
+from visum.models import aside, predict
 from visum.models import weights as pretrained
 from visum.models.embed import Network, embed, missing
 from visum.runtime import Stages, interruptible
@@ -170,14 +170,14 @@ def train(
             if budget is not None and size is None:
                 kept = plan.kept(facts, budget)
                 if kept is None:
-                    per_image = plan.speed(Network(pretrained.find(backbone, weights), spec, engine))
+                    per_image = plan.speed(Network(pretrained.find(backbone, weights, size=spec.size), spec, engine))
                     kept = plan.choose(len(table), stages.seconds(), budget, glance, per_image, largest)
                 facts["plan"] = {"budget": budget, **asdict(kept)}
                 spec, stage.detail = replace(spec, size=kept.size), kept.why
 
         # The first run on a machine builds the network, for which one core is enough; meanwhile the other decodes.
-        with ThreadPoolExecutor(1) as aside:
-            preparing = aside.submit(plan.prepare, backbone, weights, spec, engine)
+        with ThreadPoolExecutor(1) as beside, aside.ended():
+            preparing = beside.submit(plan.prepare, backbone, weights, spec, engine)
             with stages.stage("decode", len(table)) as stage:
                 table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
                 stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
