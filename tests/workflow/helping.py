@@ -45,3 +45,12 @@ def until(said: Callable[[], bool], seconds: float = 60) -> None:
     while not said():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def limited(size: int) -> str:
+    """Python for a child whose files may not grow beyond ``size`` bytes, as on a full disk."""
+    return f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+"""

@@ -26,7 +26,7 @@ from visum.models import compiled
 from visum.types import Manifest, Predictions, Score, decisions, in_split, probabilities, targets
 from visum.workflow.record import FILES
 from visum.workflow.train import Run, train
-from workflow.helping import SETTINGS, child, facts, timeless, until
+from workflow.helping import SETTINGS, child, facts, limited, timeless, until
 
 QUICK = ("majority", "hog+linear_svm")
 SCORE = {"value", "low", "high", "n", "method"}
@@ -450,15 +450,6 @@ def test_twenty_killed_runs_end_like_an_unbroken_one(
         with monkeypatch.context() as patch:
             reached += killed(moments, run, split_digits, tmp_path / str(turn), cache, patch)
     assert len({said.count("\n") for said in reached}) > 3  # they had come to different places
-
-
-def limited(size: int) -> str:
-    """Python for a child whose files may not grow beyond ``size`` bytes, as on a full disk."""
-    return f"""
-import resource, signal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
-"""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""Options made of a signature: nothing is written twice, and what is typed arrives as the function wants it."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+from visum.cli.flags import command, documented
+from visum.config import Duration
+from visum.errors import RecipeError
+from visum.workflow.audit import find_problems
+from visum.workflow.evaluate import evaluate
+from visum.workflow.train import train
+
+
+def cook(
+    dish: Path,
+    *,
+    budget: Duration | None = None,
+    heat: Annotated[int, Field(ge=1, le=9)] = 5,
+    way: Literal["boil", "fry"] = "boil",
+    spices: tuple[str, ...] = ("salt",),
+    parts: tuple[float, float] = (0.5, 0.5),
+    note: str | None = None,
+    out: Path | None = None,
+    lid: bool = False,
+) -> None:
+    """Cook a dish.
+
+    It takes a while.
+
+    Args:
+        dish: what to cook; a folder
+            that goes on in the next line.
+        budget: e.g. 60s.
+        heat, way: of the ``stove``.
+        spices: in order.
+        parts: of two.
+        note: to the cook.
+        out: where it goes.
+        lid: on or off.
+
+    Raises:
+        ValueError: it burnt.
+    """
+
+
+def called(*arguments: str) -> dict[str, Any]:
+    """What reaches the function behind the command."""
+    got: list[tuple[dict[str, Any], bool]] = []
+    app = typer.Typer()
+    app.command()(command("cook", cook, lambda settings, as_json: got.append((settings, as_json))))
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return {**got[0][0], "json": got[0][1]}
+
+
+def test_every_typed_value_has_the_type_of_the_signature(tmp_path: Path) -> None:
+    assert called("soup") == {
+        "dish": Path("soup"),
+        "budget": None,
+        "heat": 5,
+        "way": "boil",
+        "spices": ("salt",),
+        "parts": (0.5, 0.5),
+        "note": None,
+        "out": None,
+        "lid": False,
+        "json": False,
+    }
+    typed = "soup --budget 2m --heat 7 --way fry --spices salt,pepper --parts 1,0.25 --note 7 --out pot --lid --json"
+    assert called(*typed.split()) == {
+        "dish": Path("soup"),
+        "budget": 120.0,
+        "heat": 7,
+        "way": "fry",
+        "spices": ("salt", "pepper"),
+        "parts": (1.0, 0.25),
+        "note": "7",
+        "out": Path("pot"),
+        "lid": True,
+        "json": True,
+    }
+
+
+def test_flags_win_over_pairs_and_pairs_over_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "soup.toml"
+    recipe.write_text('heat = 2\nway = "fry"\nnote = "of the recipe"\n')
+    made = called("soup", "--recipe", str(recipe), "--set", "heat=3", "--set", "note=of the pair", "--heat", "4")
+    assert (made["heat"], made["way"], made["note"]) == (4, "fry", "of the pair")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--heat 10", "--heat: heat is 10. Allowed: a whole number, at least 1, at most 9."),
+        ("--heat 2.5", "--heat: heat is 2.5. Allowed: a whole number"),
+        ("--heat warm", "--heat: heat is 'warm'. Allowed: a whole number"),
+        ("--way steam", "--way: way is 'steam'. Allowed: one of boil, fry."),
+        ("--parts 1", "--parts: parts is [1]. Allowed: a list of 2: each a number."),
+        ("--budget never", "--budget: budget is 'never'. Allowed: a time above zero"),
+        ("--set spice=salt", "--set: spice is no setting. Did you mean spices?"),
+        ("--set lid=maybe", "--set: lid is 'maybe'. Allowed: true or false."),
+    ],
+)
+def test_faults_name_the_flag_as_it_was_typed(typed: str, said: str) -> None:
+    with pytest.raises(RecipeError) as told:
+        called("soup", *typed.split())
+    assert said in str(told.value)
+    assert "visum cook --help" in str(told.value)
+
+
+def test_all_faults_come_at_once() -> None:
+    with pytest.raises(RecipeError) as told:
+        called("soup", "--heat", "0", "--way", "burn", "--set", "salt=1")
+    assert len(told.value.faults) == 3
+
+
+def test_the_documentation_is_the_help() -> None:
+    words = documented(cook)
+    assert words["dish"] == "what to cook; a folder that goes on in the next line."
+    assert words["heat"] == words["way"] == "of the stove."
+    assert "ValueError" not in words
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(command("cook", cook, lambda *_: None))
+    text = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.split())
+    assert "Cook a dish." in text
+    assert "It takes a while" not in text
+    assert "of the stove. [default: 5]" in text
+    assert "boil|fry" in text
+    assert "--budget TIME" in text
+    assert "--out PATH" in text
+    assert "--spices A,B,…" in text
+    assert "in order. [default: salt]" in text
+
+
+@pytest.mark.parametrize("function", [train, find_problems, evaluate])
+def test_every_setting_of_the_story_is_documented(function: Any) -> None:
+    words = documented(function)
+    names = set(inspect.signature(function).parameters)
+    assert names - set(words) == set()
+    assert set(words) - names == set()
+    assert all(words[name] for name in names)
