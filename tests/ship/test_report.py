@@ -292,3 +292,12 @@ def test_quick(tmp_path: Path, evidence: Evidence) -> None:
         write(tmp_path, thumbnail=lambda name: b"jpeg")
         spent.append(time.process_time() - start)
     assert min(spent) < 0.3
+
+
+def test_no_class_is_called_weak_where_all_answers_are_right() -> None:
+    from visum.ship.report import advice
+
+    right = {"class": "a", "n": 5, "f1": {"value": 1.0}}
+    assert advice.weakest({"per_class": [right, {**right, "class": "b"}]}) is None
+    worse = {**right, "class": "b", "f1": {"value": 0.9}}
+    assert advice.weakest({"per_class": [right, worse]}) == worse

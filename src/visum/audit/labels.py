@@ -92,7 +92,7 @@ def findings(table: Manifest, probabilities: Floats, *, where: NDArray[np.bool_]
     message = (
         f"{len(found):,} of {len(at):,} labels ({100 * share:.1f} %) are suspected to be wrong: a model that never saw the "
         f"image is sure of something else, most often {better} instead of {given} ({often}). "
-        f"Open the report or the lab, look at {first} first, and correct the wrong ones."
+        f"Look at {first} first, and correct the wrong ones."
     )
     numbers = {"suspects": float(len(found)), "share": share, "noise_rate": noise_rate(p, y)}
     severity: Severity = "warning" if share >= 0.01 else "info"

@@ -74,4 +74,4 @@ def findings(found: Sequence[Finding]) -> None:
         rows.append(
             (finding.severity, finding.kind.replace("_", " "), finding.message + (f"\n{examples}" if examples else ""))
         )
-    table(("severity", "what", "message"), rows, f"{len(found)} findings")
+    table(("severity", "what", "message"), rows, "1 finding" if len(found) == 1 else f"{len(found)} findings")

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -88,12 +89,20 @@ class Model:
 
     def logits(self, squares: Iterable[Pixels]) -> Iterator[Floats]:
         """Fitted batches uint8 ``[B, S, S, 3]`` with B <= ``BATCH`` → logits float32 ``[B, K]``, lazily and in order."""
+        batches = iter(squares)
+        first = next(batches, None)
+        if first is None:
+            return
+        batches = chain([first], batches)
         if self.uses_network:
             columns = self.stage_columns
-            # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
-            return (self.head(stored(vectors[:, columns])) for vectors in self.network.engine.run(squares))
+            for vectors in self.network.engine.run(batches):
+                # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
+                yield self.head(stored(vectors[:, columns]))
+            return
         describer = self.describer
-        return (self.head(np.stack([describer(square) for square in batch])) for batch in squares)
+        for batch in batches:
+            yield self.head(np.stack([describer(square) for square in batch]))
 
 
 def head(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[Any]], Floats]:

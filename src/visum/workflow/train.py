@@ -237,7 +237,7 @@ def train(
             )
             doubtful += audit.shortcuts(table, seen, judge.score(held, judge.headline(held.task)))
             findings = tuple(audit.by_severity(found.findings, [*audited.findings, *doubtful]))
-            stage.detail = f"{len(findings)} findings"
+            stage.detail = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
 
         with stages.stage("test") as stage:
             blocks = {"validation": judge.evaluate(held, seed=seed)}
@@ -247,7 +247,8 @@ def train(
                 record.open_test(facts, table)
                 test = predict.of_table(rows(table, in_split(table, "test")), model)
                 blocks["test"] = judge.evaluate(test, seed=seed)
-                stage.detail = f"{len(test):,} images, opened {facts['test_openings']} times"
+                often = facts["test_openings"]
+                stage.detail = f"{len(test):,} images, opened {'once' if often == 1 else f'{often} times'}"
 
         with stages.stage("write") as stage:
             data_block = record.data_facts(table, [{"id": e.path, "reason": e.reason} for e in bad], data)

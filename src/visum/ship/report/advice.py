@@ -128,9 +128,10 @@ def ladder(rungs: Sequence[Json], metric: str) -> str:
 
 
 def weakest(block: Json) -> Json | None:
-    """The class with the lowest F1 among those that have images and a score."""
+    """The class with the lowest F1 among those that have images and a score; None where nothing is wrong with any."""
     scored = [c for c in block["per_class"] if c["n"] and words.value(c.get("f1")) is not None]
-    return min(scored, key=lambda c: words.value(c["f1"]) or 0.0) if len(scored) > 1 else None
+    weak = min(scored, key=lambda c: words.value(c["f1"]) or 0.0, default=None)
+    return weak if len(scored) > 1 and weak is not None and words.value(weak["f1"]) != 1.0 else None
 
 
 def next_steps(split: str, block: Json, metrics: Json, run: Json, findings: Sequence[Json] | None) -> list[Json]:
