@@ -193,6 +193,19 @@ def test_search_picks_the_best_and_stops_after_two_that_are_worse(digits: tuple[
     assert judge(head) == dict(tried)[strength] == min(loss for _, loss in tried)
 
 
+def test_search_takes_few_passes(digits: tuple[Floats, Integers], monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = moving(digits[0]), digits[1]
+    passes: list[int] = []
+    loss = probe._Problem.loss
+    monkeypatch.setattr(probe._Problem, "loss", lambda *a: passes.append(1) or loss(*a))
+    probe.search(x, y, 10, lambda head: -float(np.abs(head["weight"]).sum()))  # weaker is always better
+    warm = len(passes)
+    for strength in probe.STRENGTHS:
+        probe.fit(x, y, 10, strength=strength)
+    cold = len(passes) - warm
+    assert warm < 0.8 * cold < 0.8 * 30 * len(probe.STRENGTHS)  # SciPy's L-BFGS-B: 60 and more each
+
+
 def test_search_needs_strengths(digits: tuple[Floats, Integers]) -> None:
     with pytest.raises(ValueError, match="strengths is empty"):
         probe.search(*digits, 10, lambda head: 0.0, strengths=())

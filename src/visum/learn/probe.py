@@ -4,8 +4,8 @@ The loss is convex, so that L-BFGS finds *the* answer and not *an* answer: no le
 standardised first and the standardisation is folded into the result, so that a head is ``x @ weight + bias`` and nothing else.
 
 Two things make it quick without changing the answer. Steps are taken in the metric of the columns' covariance (one Cholesky
-factor a problem), and what a solution has taught about curvature is handed to the next strength, whose loss differs by a
-known quadratic. All folds of ``out_of_fold`` are columns of one problem: one pass over the rows serves them all.
+factor a problem), and what a solution has taught about curvature is handed to the next strength, whose loss bends almost
+alike. All folds of ``out_of_fold`` are columns of one problem: one pass over the rows serves them all.
 """
 
 from __future__ import annotations
@@ -155,7 +155,6 @@ class _Problem:
             self.rows = rows
         self.theta = np.zeros((x.shape[1] + 1, self.share.shape[1] * classes), np.float32)
         self.curvature: Curvature = deque(maxlen=max(3, min(_PAIRS, _PAIR_BYTES // (8 * self.theta.size))))
-        self.strength = 0.0
         self.precondition: Callable[[Floats], Floats] | None = None
 
     def _moments(self) -> tuple[Floats, Floats]:
@@ -210,13 +209,6 @@ class _Problem:
         """The minimum, in standardised columns; starts from the solution before, with what was learnt on the way to it."""
         if self.precondition is None:
             self.precondition = self._metric(strength)
-        pairs, change = list(self.curvature), np.float32(strength - self.strength)
-        self.curvature.clear()
-        for moved, bent in pairs:
-            bent[:-1] += change * moved[:-1]  # the penalty's part of the curvature is known exactly
-            if np.vdot(moved, bent) > 0:
-                self.curvature.append((moved, bent))
-        self.strength = strength
         self.theta = minimise(
             lambda theta: self.loss(theta, strength),
             self.theta,
