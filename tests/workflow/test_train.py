@@ -415,7 +415,7 @@ def killed(
     moments: list[float], unbroken: Run, data: Path, folder: Path, cache: Path, patch: pytest.MonkeyPatch
 ) -> list[str]:
     """Kill runs that start with an empty store at these seconds, then let one finish and compare; how far each had come."""
-    shutil.copytree(cache / "graphs", folder / "cache" / "graphs")
+    shutil.copytree(cache, folder / "cache", ignore=shutil.ignore_patterns("store"))  # networks are built already
     patch.setenv("VISUM_CACHE", str(folder / "cache"))
     ladder, reached = ("majority", "hog+linear_svm", "embedding+probe"), []
     for moment in moments:
