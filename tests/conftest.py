@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache folder for the whole test session (networks are compiled into it once); never the user's."""
-    folder = tmp_path_factory.mktemp("visum-cache")
+    """One cache folder for the whole test session and all its workers (networks are built into it once); never the user's."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "visum-cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISUM_CACHE", str(folder))
         yield folder

@@ -72,7 +72,7 @@ def test_every_fault_of_a_recipe_is_named() -> None:
     assert str(error).startswith("2 faults in the settings:\n  - seed is 'a'.\n  - sede is no setting.\n")
     assert str(error).endswith("Try: visum train --help")
     assert error.faults == ("seed is 'a'.", "sede is no setting.")
-    assert str(RecipeError(["one"])).startswith("1 fault in the settings:\n  - one\n")
+    assert str(RecipeError(["one"])) == "1 fault in the settings:\n  - one."
     assert error.exit_code == 2
 
 
