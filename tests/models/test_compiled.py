@@ -20,7 +20,7 @@ from visum.models import compiled, weights, zoo
 from visum.models.weights import Backbone
 from visum.types import Floats, Pixels
 
-SIZE = 96
+SIZE = 64
 CLOSE = {"float32": 1e-3, "bfloat16": 5e-2}
 """Largest difference between engines, as a share of the largest embedding value."""
 
@@ -32,12 +32,12 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def squares(photos: dict[str, Pixels], backbone: Backbone) -> Pixels:
-    """45 different parts of three photos, fitted."""
+    """18 different parts of three photos, fitted."""
     parts = [
         photo[top : top + 100, left : left + 100 + 20 * number]
         for number, photo in enumerate(photos.values())
-        for top in (0, 90, 180)
-        for left in (0, 60, 120, 180, 240)
+        for top in (0, 120)
+        for left in (0, 100, 200)
     ]
     return np.stack([fit(part, backbone.preprocess) for part in parts])
 
@@ -73,9 +73,9 @@ def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def test_engines_agree_with_timm(engine: compiled.Engine, squares: Pixels, expected: Floats) -> None:
-    found = np.concatenate(list(engine.run(batches(squares, 8, 8, 8, 8, 8, 5))))
+    found = np.concatenate(list(engine.run(batches(squares, 8, 8, 2))))
     assert found.dtype == np.float32
-    assert found.shape == (45, 112 + 192 + 320 + 1280)
+    assert found.shape == (18, 112 + 192 + 320 + 1280)
     assert apart(found[:, -1280:], expected) < CLOSE[engine.precision]
 
 
@@ -83,14 +83,14 @@ def test_order_is_that_of_the_batches_however_they_are_cut(engine: compiled.Engi
     sizes = (1, 8, 3, 2, 1, 1, 2)  # more batches than requests, most of them ragged
     parts = list(engine.run(batches(squares, *sizes)))
     assert [len(part) for part in parts] == list(sizes)
-    alone = np.concatenate([next(engine.run([picture[None]])) for picture in squares[:18]])
+    alone = np.concatenate([next(engine.run([picture[None]])) for picture in squares])
     assert apart(np.concatenate(parts), alone) < CLOSE[engine.precision]
     between = np.abs(alone[:, None] - alone[None]).max(2) / np.abs(alone).max()
     assert between[~np.eye(18, dtype=bool)].min() > 2 * CLOSE[engine.precision]  # or a mix-up would go unseen
 
 
 def test_views_that_are_not_contiguous_are_read_as_they_look(engine: compiled.Engine, squares: Pixels) -> None:
-    for view in (squares[:8, :, ::-1], squares[:3, ::-1], squares[:16:2]):
+    for view in (squares[:4, :, ::-1], squares[:3, ::-1], squares[:16:4]):
         assert not view.flags.c_contiguous
         straight = next(engine.run([np.ascontiguousarray(view)]))
         np.testing.assert_array_equal(next(engine.run([view])), straight)
@@ -117,12 +117,12 @@ def test_nothing_in_nothing_out(engine: compiled.Engine) -> None:
 
 def test_a_run_may_end_early_or_fail_and_the_next_is_unharmed(engine: compiled.Engine, squares: Pixels) -> None:
     def failing() -> Iterator[Pixels]:
-        yield from batches(squares, 8, 8, 8)
+        yield from batches(squares, 6, 6, 6)
         raise OSError("the disk is gone")
 
     whole = next(engine.run([squares[:8]]))
     for _ in range(2):
-        running = engine.run(batches(squares, *[8] * 5))
+        running = engine.run(batches(squares, 4, 4, 4, 4, 2))
         next(running)
         running.close()  # type: ignore[attr-defined]
         with pytest.raises(OSError, match="the disk is gone"):
@@ -132,8 +132,8 @@ def test_a_run_may_end_early_or_fail_and_the_next_is_unharmed(engine: compiled.E
 
 def test_colour_order_is_in_the_graph(backbone: Backbone, squares: Pixels) -> None:
     spec = replace(backbone.preprocess, channels="BGR")
-    turned = next(compiled.engine(backbone, spec, "onnxruntime").run([squares[:8, ..., ::-1]]))
-    straight = next(compiled.engine(backbone, backbone.preprocess, "onnxruntime").run([squares[:8]]))
+    turned = next(compiled.engine(backbone, spec, "torch").run([squares[:4, ..., ::-1]]))
+    straight = next(compiled.engine(backbone, backbone.preprocess, "torch").run([squares[:4]]))
     np.testing.assert_allclose(turned, straight, atol=1e-4)
 
 
@@ -185,13 +185,13 @@ def test_an_unknown_engine_names_the_known_ones(backbone: Backbone) -> None:
         compiled.engine(backbone, backbone.preprocess, "tensorrt")
 
 
-@pytest.mark.parametrize("engine_name", ["onnxruntime", "torch"])
-def test_a_size_that_a_network_refuses_is_a_sentence(engine_name: str) -> None:
+def test_a_size_that_a_network_refuses_is_a_sentence() -> None:
     name = "vit_tiny_patch16_224"
     tensors = {key: value.numpy() for key, value in zoo.build(name).state_dict().items()}
-    fixed = Backbone(name, tensors, zoo.preprocess(name, 64), (), "0" * 64)
-    with pytest.raises(ModelError, match=rf"{name} cannot .* at 64 px: .*\(64\).*\(224\).* Try: another --size"):
-        compiled.engine(fixed, fixed.preprocess, engine_name)
+    fixed = Backbone(name, tensors, replace(weights.spec(), size=64), (), "0" * 64)
+    for engine_name in ("onnxruntime", "torch"):
+        with pytest.raises(ModelError, match=rf"{name} cannot .* at 64 px: .*\(64\).*\(224\).* Try: another --size"):
+            compiled.engine(fixed, fixed.preprocess, engine_name)
 
 
 def test_what_cannot_be_exported_is_one_sentence_and_prints_nothing(
@@ -205,7 +205,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_prints_nothing(
 
     monkeypatch.setattr(zoo, "trunk", lambda *_: Odd())
     strange = replace(backbone, digest="1" * 64)
-    with pytest.raises(ModelError, match=r"cannot be exported as a graph at 96 px: .*eigh?.* Try: .*--engine torch"):
+    with pytest.raises(ModelError, match=r"cannot be exported as a graph at 64 px: .*eigh?.* Try: .*--engine torch"):
         compiled.write_graph(strange, strange.preprocess)
     assert capfd.readouterr().out == ""
     assert not compiled.graph_path(strange, strange.preprocess).exists()

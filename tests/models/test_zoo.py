@@ -72,7 +72,7 @@ def test_an_unknown_tag_of_a_known_network() -> None:
         zoo.build("resnet18.nonsense")
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "vit_tiny_patch16_224", "mobilenetv2_100"])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "vit_tiny_patch16_224"])
 def test_preprocessing_is_what_timm_records(name: str) -> None:
     config = timm.get_pretrained_cfg(name)
     spec = zoo.preprocess(name)
@@ -93,7 +93,12 @@ def test_preprocessing_of_torchvision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet18", 64), ("tf_efficientnet_lite0", 64), ("swin_tiny_patch4_window7_224", 224)]
+    ("name", "size"),
+    [
+        ("resnet18", 64),
+        ("tf_efficientnet_lite0", 64),
+        pytest.param("swin_tiny_patch4_window7_224", 224, marks=pytest.mark.slow),
+    ],
 )
 def test_stages_are_the_means_of_timms_feature_maps(name: str, size: int, photos: dict[str, Pixels]) -> None:
     network, weights = seeded(name)
@@ -145,7 +150,14 @@ def test_stages_by_name(photos: dict[str, Pixels]) -> None:
         zoo.trunk("resnet18", weights, ("layer4", "layer7"), spec)
 
 
-@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "googlenet", "mnasnet0_5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shufflenet_v2_x0_5",
+        pytest.param("googlenet", marks=pytest.mark.slow),
+        pytest.param("mnasnet0_5", marks=pytest.mark.slow),
+    ],
+)
 def test_torchvision_networks_give_what_their_classifier_sees(name: str, photos: dict[str, Pixels]) -> None:
     network, weights = seeded(name)
     spec = zoo.preprocess(name, 64)
@@ -166,6 +178,7 @@ def test_torchvision_networks_with_features_give_their_mean(photos: dict[str, Pi
         close(found, network.features(torch.from_numpy(tensor(pictures, spec))).mean((2, 3)))
 
 
+@pytest.mark.slow
 def test_a_network_of_two_scales(photos: dict[str, Pixels]) -> None:
     network: Any
     network, weights = seeded("crossvit_9_240")
