@@ -126,10 +126,28 @@ def test_possible_settings_pass() -> None:
 
 
 def test_a_place_to_write(tmp_path: Path) -> None:
-    check_out(tmp_path / "new" / "deep")
+    data = tmp_path / "data"
+    data.mkdir()
+    check_out(tmp_path / "new" / "deep", data)
     assert (tmp_path / "new" / "deep").is_dir()
+    check_out(data.with_name("data-2"), data)  # a name that only begins alike
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="is a file"):
-        check_out(tmp_path / "file")
+        check_out(tmp_path / "file", data)
     with pytest.raises(UsageError, match="not UTF-8"):
-        check_out(tmp_path / os.fsdecode(b"\xff"))
+        check_out(tmp_path / os.fsdecode(b"\xff"), data)
+
+
+def test_results_among_the_data_would_become_a_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "photos"
+    data.mkdir()
+    (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(data)
+    for out, given in ((data, data), (data / "run", data), (tmp_path / "link" / "run", data), (Path("runs/x"), Path())):
+        with pytest.raises(
+            UsageError, match=r"lies inside the data .*a folder outside the data.*--out \.\./photos-run"
+        ):
+            check_out(out, given)
+    assert list(data.iterdir()) == []
+    (data / "list.csv").write_text("path,label")
+    check_out(data / "run", data / "list.csv")  # a table names its pictures: a folder beside them harms nothing

@@ -206,6 +206,7 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
         (file, StorageError, "is a file.*a folder, new or existing.*another --out"),
         (file / "below", StorageError, "cannot write"),
         (Path("/proc/visum"), StorageError, "cannot write /proc/visum.*a folder that you may write to.*another --out"),
+        (digits / "run", UsageError, "lies inside the data.*a folder outside the data.*--out .*-run"),
         (foreign, UsageError, "holds other files.*a new, empty or visum run folder.*another --out"),
         (tmp_path / os.fsdecode(b"caf\xe9"), UsageError, r"caf\\xe9 is not UTF-8.*another --out"),
     ]

@@ -62,8 +62,6 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except typer.Abort:
         return 130
-    except BrokenPipeError:
-        raise
     except OSError as error:
         if error.errno not in _FULL:
             raise

@@ -187,7 +187,7 @@ def find_problems(
     ready.check_settings("audit", size=size, engine=engine, extra_formats=extra_formats)
     stages = Stages()
     if out is not None:
-        ready.check_out(out)
+        ready.check_out(out, Path(data))
     with stages.stage("read"):
         found = sources.read(
             data,

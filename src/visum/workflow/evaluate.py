@@ -74,7 +74,7 @@ def evaluate(
     ready.check_settings("evaluate", engine=engine, extra_formats=extra_formats)
     stages = Stages()
     if out is not None:
-        ready.check_out(out)
+        ready.check_out(out, Path(data))
     with stages.stage("read"):
         shipped = bundles.read(bundle)
         table = sources.read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -90,13 +91,22 @@ def check_settings(
         raise RecipeError(faults, next=f"visum {command} --help lists every setting")
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, data: Path) -> None:
     """Fail now if results could not be written into the folder ``out`` (created if missing).
 
     Raises:
         StorageError: it is a file, or may not be written to.
-        UsageError: a name that is no text, which Parquet libraries cannot open.
+        UsageError: a folder inside the data, where it would be taken for a class; a name that is no text, which Parquet
+            libraries cannot open.
     """
+    inside, around = Path(os.path.realpath(out)), Path(os.path.realpath(data))
+    if around.is_dir() and inside.is_relative_to(around):
+        beside = Path(os.path.relpath(around.parent)) / f"{around.name}-run"
+        raise UsageError(
+            f"--out {out} lies inside the data {data}, where its pictures would be taken for a class",
+            allowed="a folder outside the data",
+            next=f"--out {beside}",
+        )
     try:
         str(out).encode()
     except UnicodeEncodeError as error:
