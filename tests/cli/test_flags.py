@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from visum.cli.flags import command, documented
 from visum.config import Duration
-from visum.errors import RecipeError
+from visum.errors import RecipeError, UsageError
 from visum.workflow.audit import find_problems
 from visum.workflow.evaluate import evaluate
 from visum.workflow.train import train
@@ -96,6 +96,17 @@ def test_flags_win_over_pairs_and_pairs_over_the_recipe(tmp_path: Path) -> None:
     recipe.write_text('heat = 2\nway = "fry"\nnote = "of the recipe"\n')
     made = called("soup", "--recipe", str(recipe), "--set", "heat=3", "--set", "note=of the pair", "--heat", "4")
     assert (made["heat"], made["way"], made["note"]) == (4, "fry", "of the pair")
+
+
+def test_the_recipe_may_say_what_to_work_on(tmp_path: Path) -> None:
+    (tmp_path / "soup.toml").write_text('dish = "of the recipe"\n')
+    assert called("--recipe", str(tmp_path / "soup.toml"))["dish"] == Path("of the recipe")
+    assert called("typed", "--recipe", str(tmp_path / "soup.toml"))["dish"] == Path("typed")
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(RecipeError, match=r"dish is missing\. Allowed: a path"):
+        called("--recipe", str(tmp_path / "empty.toml"))
+    with pytest.raises(UsageError, match=r"Missing argument 'DISH'.*visum cook DISH \[OPTIONS\], or --recipe FILE"):
+        called()
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,29 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
     assert [path.name for path in foreign.iterdir() if path.name != ".lock"] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("VISUM_CACHE_GB", "many", "VISUM_CACHE_GB is 'many'.*unset VISUM_CACHE_GB"),
+        ("VISUM_THREADS", "x", "VISUM_THREADS is 'x'.*unset VISUM_THREADS"),
+        ("VISUM_CACHE", "/proc/visum", "cannot write /proc/visum.*VISUM_CACHE"),
+    ],
+)
+def test_a_machine_that_cannot_do_it_is_told_before_any_work(
+    name: str, value: str, said: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "read", _nothing_is_read)
+    monkeypatch.setenv(name, value)
+    for command in (
+        lambda: train(digits, out=tmp_path / "run"),
+        lambda: visum.find_problems(digits, out=tmp_path / "audit"),
+        lambda: visum.evaluate(tmp_path, digits, out=tmp_path / "judged"),
+    ):
+        with pytest.raises(VisumError, match=said):
+            command()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_only_be_read_is_refused(digits: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from visum import config
-from visum.errors import RecipeError
+from visum.errors import RecipeError, UsageError
 
 PANEL = {
     "Data": (
@@ -55,12 +55,13 @@ def command(name: str, function: Callable[..., Any], run: Callable[..., None]) -
     """
     help_of = documented(function)
     hints = typing.get_type_hints(function, include_extras=True)
-    parameters = []
+    parameters, needed = [], []
     for key, parameter in inspect.signature(function).parameters.items():
         kind, words = hints[key], help_of.get(key, "")
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            annotation: Any = Annotated[str, typer.Argument(help=words, metavar=key.upper(), show_default=False)]
-            parameters.append(inspect.Parameter(key, parameter.kind, annotation=annotation))
+            annotation: Any = Annotated[str | None, typer.Argument(help=words, metavar=key.upper(), show_default=False)]
+            parameters.append(inspect.Parameter(key, parameter.kind, default=None, annotation=annotation))
+            needed.append(key)
             continue
         shown = _default(parameter.default)
         panel = next((title for title, names in PANEL.items() if key in names), "Options")
@@ -91,6 +92,13 @@ def command(name: str, function: Callable[..., Any], run: Callable[..., None]) -
 
     def called(**given: Any) -> None:
         recipe, sets, as_json = given.pop("recipe"), given.pop("sets") or (), given.pop("as_json")
+        if recipe is None and (missing := [key.upper() for key in needed if given[key] is None]):
+            usage = " ".join(key.upper() for key in needed)
+            raise UsageError(
+                f"Missing argument {', '.join(map(repr, missing))}",
+                allowed=f"visum {name} {usage} [OPTIONS], or --recipe FILE that says it",
+                next=f"visum {name} --help",
+            )
         flags = {key: _parted(hints[key], value) for key, value in given.items()}
         try:
             settings = config.resolve(function, recipe=Path(recipe) if recipe else None, sets=sets, flags=flags)

@@ -185,6 +185,7 @@ def find_problems(
         Findings, most serious first.
     """
     ready.check_settings("audit", size=size, engine=engine, extra_formats=extra_formats)
+    ready.check_machine()
     stages = Stages()
     if out is not None:
         ready.check_out(out, Path(data))

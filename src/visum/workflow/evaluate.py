@@ -72,6 +72,7 @@ def evaluate(
         DataError: classes that the bundle does not know, or no labelled image.
     """
     ready.check_settings("evaluate", engine=engine, extra_formats=extra_formats)
+    ready.check_machine()
     stages = Stages()
     if out is not None:
         ready.check_out(out, Path(data))

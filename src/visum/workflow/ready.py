@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visum import storage
+from visum import runtime, storage
 from visum.data import decode as decoder
 from visum.data.decode import EXTRA_FORMATS
 from visum.data.load import location
@@ -89,6 +89,18 @@ def check_settings(
         faults.append(f"fractions are {tuple(fractions)}. Allowed: {words}, e.g. 0.7,0.15,0.15.")
     if faults:
         raise RecipeError(faults, next=f"visum {command} --help lists every setting")
+
+
+def check_machine() -> None:
+    """Fail now if the store, which every command but ``predict`` needs, cannot be.
+
+    Raises:
+        StorageError: the cache folder may not be written to.
+        UsageError: ``VISUM_CACHE_GB`` or ``VISUM_THREADS`` is no number.
+    """
+    storage.cache_limit()
+    runtime.threads()
+    storage.check_writable(storage.cache_folder())
 
 
 def check_out(out: Path, data: Path) -> None:

@@ -47,6 +47,7 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
         Locked: another run is writing there.
         UsageError: ``out`` holds something else, or a run with other settings.
     """
+    ready.check_machine()
     ready.check_out(out, Path(settings["data"]))
     with storage.lock(out):
         _sweep(out)
