@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from visum.data.pixels import fit, tensor
 from visum.errors import ModelError
@@ -192,6 +193,20 @@ def test_a_size_that_a_network_refuses_is_a_sentence() -> None:
     for engine_name in ("onnxruntime", "torch"):
         with pytest.raises(ModelError, match=rf"{name} cannot .* at 64 px: .*\(64\).*\(224\).* Try: another --size"):
             compiled.engine(fixed, fixed.preprocess, engine_name)
+
+
+def test_weights_reach_the_exporter_as_they_are(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = {"gain": np.array(0.5, np.float32), "turned": np.arange(6.0).reshape(2, 3).T, "half": np.ones(3, np.float16)}
+    arrived: dict[str, NDArray[Any]] = {}
+    monkeypatch.setattr(compiled.aside, "run", lambda job, order: arrived.update(load_file(order["weights"])))
+    strange = replace(backbone, weights=odd, digest="2" * 64)
+    compiled.graph(strange, strange.preprocess)
+    assert {name: (value.shape, value.dtype) for name, value in arrived.items()} == {
+        name: (value.shape, value.dtype)
+        for name, value in odd.items()  # NFNets have gains without an axis
+    }
+    for name, value in odd.items():
+        np.testing.assert_array_equal(arrived[name], value)
 
 
 def test_what_cannot_be_exported_is_one_sentence_and_prints_nothing(

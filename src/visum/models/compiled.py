@@ -60,7 +60,7 @@ def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
 
         with tempfile.TemporaryDirectory() as folder:
             waiting = str(Path(folder) / "weights.safetensors")
-            save_file({name: np.ascontiguousarray(value) for name, value in backbone.weights.items()}, waiting)
+            save_file({name: np.asarray(value, order="C") for name, value in backbone.weights.items()}, waiting)
             order = aside.ordered(backbone.name, backbone.stages, backbone.digest, preprocess, waiting)
             aside.run("export", order)
     return path
