@@ -33,6 +33,7 @@ from visum.types import (
     targets,
 )
 from visum.workflow import kept, ready, record
+from visum.workflow.checked import checked
 
 FOLDS = 5
 STRENGTH = 0.03
@@ -145,6 +146,7 @@ def _soft(z: Floats, task: Task) -> Floats:
     return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
 
 
+@checked
 def find_problems(
     data: Path,
     *,

@@ -17,6 +17,7 @@ from visum.models.embed import Network
 from visum.ship import bundle as bundles
 from visum.types import Preprocess
 from visum.workflow import plan, ready
+from visum.workflow.checked import checked
 from visum.workflow.record import VERSIONED
 
 
@@ -53,6 +54,7 @@ class Seen:
     mean: float
 
 
+@checked
 def doctor(
     image: Path | None = None,
     *,

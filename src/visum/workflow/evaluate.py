@@ -17,6 +17,7 @@ from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.types import Manifest, Predictions, Split, digest_of, in_split, rows
 from visum.workflow import ready
+from visum.workflow.checked import checked
 from visum.workflow.record import openings, saving
 
 
@@ -42,6 +43,7 @@ class Evaluation:
     seconds: float
 
 
+@checked
 def evaluate(
     bundle: Path,
     data: Path,

@@ -53,7 +53,7 @@ def through(
     tensors, facts = make()
     blob = np.frombuffer(json.dumps(storage.finite(dict(facts))).encode(), np.uint8)
     # contiguous: safetensors writes memory as it lies
-    packed = save({**{k: np.ascontiguousarray(v) for k, v in tensors.items()}, "facts": blob})
+    packed = save({**{k: np.asarray(v, order="C") for k, v in tensors.items()}, "facts": blob})
     with space.writer() as writer:
         writer.add(name, np.frombuffer(packed, np.uint8))
     return tensors, dict(facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ class Classifier:
         step: Step = no_step,
     ) -> Iterator[Answer]:
         """``predict``, an answer at a time: memory does not grow with the number of pictures."""
-        names: list[str] = []
+        names: deque[str] = deque()  # of pictures that are under way
 
         def pictures() -> Iterator[running.Picture]:
             for name, picture in _listed(images):
@@ -95,10 +96,9 @@ class Classifier:
                 yield picture
 
         results = running.stream(pictures(), self._model, extra_formats=extra_formats)
-        for at, result in enumerate(results):
+        for result in results:
             step(1)
-            yield self._answer(names[at], result, top)
-            names[at] = ""
+            yield self._answer(names.popleft(), result, top)
 
     def _answer(self, name: str, logits: Floats | UnreadableImage, top: int) -> Answer:
         b = self.bundle
@@ -162,7 +162,7 @@ def table_of(paths: Sequence[str | Path]) -> Manifest:
 
 def predict(
     bundle: str | Path,
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     *,
     top: int = 5,
     engine: str = "auto",
@@ -180,7 +180,7 @@ def predict(
         step: told of finished pictures.
     """
     ready.check_settings("predict", engine=engine, extra_formats=extra_formats)
-    table = table_of(paths)
+    table = table_of([paths] if isinstance(paths, (str, Path)) else paths)
     model = load(bundle, engine=engine)
     places = [location(table, row) for row in range(len(table))]
     for name, answer in zip(

@@ -44,6 +44,7 @@ from visum.types import (
 )
 from visum.workflow import audit, plan, ready, record
 from visum.workflow import ladder as climbing
+from visum.workflow.checked import checked
 from visum.workflow.thumbnails import thumbnails
 
 GOLDEN = 8
@@ -77,6 +78,7 @@ class Run:
     seconds: float
 
 
+@checked
 def train(
     data: Path,
     *,
