@@ -135,9 +135,17 @@ def test_models(visum: Visum) -> None:
     assert code == 0
     for part in ("efficientnet_lite0", "openvino", "embedding+probe", "naive_bayes", "visum models SEARCH"):
         assert part in out
+    code, out, _ = visum("models", "--json")
+    assert (code, one(out)["packaged"][0][0]) == (0, "efficientnet_lite0")
+
+
+@pytest.mark.slow
+def test_models_by_part_of_their_name(visum: Visum) -> None:
     code, out, _ = visum("models", "mobilenetv3_small", "--json")
     assert code == 0
     assert any("mobilenetv3_small" in name for name in one(out)["architectures"])
+    code, out, _ = visum("models", "mobilenetv3_small")
+    assert "architectures with 'mobilenetv3_small'" in out
 
 
 def test_version_and_help(visum: Visum) -> None:

@@ -43,6 +43,7 @@ def test_listing_without_a_search_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_search_finds_architectures_by_part_of_their_name_whatever_the_case() -> None:
     import timm
 

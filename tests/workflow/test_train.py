@@ -459,7 +459,7 @@ def killed(
 def test_a_killed_run_ends_like_an_unbroken_one(
     run: Run, split_digits: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reached = killed([1.4, 2.2, 3.0], run, split_digits, tmp_path, cache, monkeypatch)
+    reached = killed([0.9, 1.5, 2.1], run, split_digits, tmp_path, cache, monkeypatch)
     assert all("report" not in said for said in reached)
 
 
