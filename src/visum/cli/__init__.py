@@ -44,10 +44,11 @@ def _run(arguments: list[str]) -> int:
     """Read the line and do it; typer's own errors become ours."""
     import typer
 
-    from visum.cli.commands import app
+    from visum.cli.commands import app, sign
     from visum.cli.typed import understood
     from visum.runtime import interruptible
 
+    sign(arguments)
     command: Any = typer.main.get_command(app)
     try:
         with (

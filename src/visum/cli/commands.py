@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +16,8 @@ import typer
 
 from visum import __version__, runtime
 from visum.cli import show
-from visum.cli.answers import as_line
 from visum.cli.progress import Lines, Live
 from visum.errors import UsageError
-from visum.storage import finite
 
 app = typer.Typer(
     name="visum",
@@ -58,6 +59,9 @@ def watching() -> Iterator[None]:
 
 def as_text(value: Any) -> str:
     """JSON on one line."""
+    from visum.cli.answers import as_line
+    from visum.storage import finite
+
     return as_line(finite(value))
 
 
@@ -255,21 +259,39 @@ def models(
         )
 
 
-def _from_signatures() -> None:
-    """``train``, ``audit`` and ``evaluate``: their options are their functions' keyword arguments."""
+SIGNED = {
+    "train": ("visum.workflow.train", "train", _train),
+    "audit": ("visum.workflow.audit", "find_problems", _audit),
+    "evaluate": ("visum.workflow.evaluate", "evaluate", _evaluate),
+}
+"""Commands whose options are their function's keyword arguments: module, function, and what shows its result."""
+
+ORDER = ("train", "audit", "evaluate", "predict", "verify", "doctor", "models")
+
+
+def sign(arguments: Sequence[str]) -> None:
+    """Register ``SIGNED`` for this command line.
+
+    Only the command that is asked for is imported, with NumPy and all; of the others, which the list of commands shows, the
+    first sentence is read from the source.
+    """
     from visum.cli.flags import command
-    from visum.workflow.audit import find_problems
-    from visum.workflow.evaluate import evaluate
-    from visum.workflow.train import train
 
-    for name, function, run in (
-        ("train", train, _train),
-        ("audit", find_problems, _audit),
-        ("evaluate", evaluate, _evaluate),
-    ):
-        app.command(name)(command(name, function, run))
-    order = ("train", "audit", "evaluate", "predict", "verify", "doctor", "models")
-    app.registered_commands.sort(key=lambda each: order.index(each.name or getattr(each.callback, "__name__", "")))
+    asked = next((each for each in arguments if not each.startswith("-")), "")
+    app.registered_commands = [each for each in app.registered_commands if each.name not in SIGNED]
+    for name, (module, function, run) in SIGNED.items():
+        if name == asked:
+            app.command(name)(command(name, getattr(import_module(module), function), run))
+        else:
+            app.command(name, help=_first_sentence(module, function))(lambda: None)
+    app.registered_commands.sort(key=lambda each: ORDER.index(each.name or getattr(each.callback, "__name__", "")))
 
 
-_from_signatures()
+def _first_sentence(module: str, function: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return ""
+    for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return (ast.get_docstring(node) or "").split("\n\n")[0]
+    return ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from visum.types import Finding, Score
+if TYPE_CHECKING:
+    from visum.types import Finding, Score
 
 SHOWN = 12  # wrong images and findings listed before "and N more"
 MAIN = (
@@ -55,7 +56,7 @@ def scores(metrics: Mapping[str, Score | Mapping[str, Any]], title: str) -> None
         score = metrics[name]
         value, low, high, n = (
             (score.value, score.low, score.high, score.n)
-            if isinstance(score, Score)
+            if not isinstance(score, Mapping)
             else (score["value"], score["low"], score["high"], score["n"])
         )
         shown = (lambda x: "–" if x is None or x != x else f"{x:.3f}") if name in LOSSES else percent
