@@ -55,6 +55,7 @@ class Packaged:
         size: input side in pixels.
         stages: see ``Backbone``.
         classifier: name of the final linear layer.
+        multiply_adds: of one image at ``size``, as published (Liu 2020, EfficientNet-Lite).
         licence, source: for the model card.
     """
 
@@ -63,6 +64,7 @@ class Packaged:
     size: int
     stages: tuple[str, ...]
     classifier: str
+    multiply_adds: float
     licence: str
     source: str
 
@@ -76,10 +78,11 @@ PACKAGED = {
         size=size,
         stages=_LITE_STAGES,
         classifier="classifier",
+        multiply_adds=adds,
         licence="Apache-2.0",
         source=_LITE_SOURCE,
     )
-    for n, size in ((0, 224), (1, 240), (2, 260))
+    for n, size, adds in ((0, 224, 407e6), (1, 240, 631e6), (2, 260, 899e6))
 }
 DEFAULT = "efficientnet_lite0"
 
@@ -159,6 +162,11 @@ def of_bundle(bundle: Bundle) -> Backbone:
     return Backbone(
         str(bundle.architecture["backbone"]), tensors, bundle.preprocess, stages, digest_of_weights(tensors)
     )
+
+
+def prepared(name: str) -> bool:
+    """Whether this machine has converted these packaged weights before; ``find`` takes seconds where it has not."""
+    return _place(_known(name)).is_file()
 
 
 def convert(name: str) -> None:

@@ -46,6 +46,7 @@ LADDER = (MAJORITY, *(f"{descriptor}+{classifier}" for descriptor, classifier in
 
 VALIDATION = "validation.logits"
 WORD_PICTURES = 400
+CHEAP = (MAJORITY, NEAREST)  # tried however short the budget is
 MOST_FOR_SEARCH = 8_000
 MOST_NEIGHBOURS = 10_000
 

@@ -17,10 +17,16 @@ from visum.runtime import threads
 from visum.types import Preprocess
 from visum.workflow.ready import Glance
 
-SIZES = (224, 192, 160, 128, 96, 64)
-RESERVE, RESERVE_PER_IMAGE = 5.0, 0.0025
-"""Seconds kept for everything that is neither decoding nor embedding (audit, ladder, evaluation, bundle, report): measured on
-2 cores with 1,000 to 60,000 images; scaled with the cores."""
+SIZES = (224, 208, 192, 176, 160, 144, 128, 112, 96, 64)
+RESERVE, RESERVE_PER_IMAGE = 4.0, 0.0016
+"""Seconds kept for everything but decoding, embedding and the classical rungs (looks, copies, probe, doubts, test, report):
+measured on 2 cores with 3,781 photos; scaled with the cores."""
+RUNG, RUNG_PER_IMAGE = 2.0, 0.0018
+"""Seconds of the dearest rung of the default ladder, measured alike."""
+FIRST = 6.0
+"""Seconds that the first run on a machine takes longer, although its network is built while pictures are decoded."""
+SHARE_OF_PEAK = 0.5
+"""What a compiled network reaches of the float32 matrix product of the same cores, at least; more with bfloat16."""
 _PROBE_BATCHES = 4
 
 
@@ -66,8 +72,40 @@ def speed(network: Network) -> float:
     return (time.perf_counter() - begin) / (_PROBE_BATCHES * BATCH)
 
 
+def guess(multiply_adds: float) -> float:
+    """Seconds per image of a network that is not built yet, from its arithmetic and a matrix product on this machine.
+
+    Args:
+        multiply_adds: of one image.
+    """
+    a = np.ones((1024, 1024), np.float32)
+    _ = a @ a
+    begin = time.perf_counter()
+    for _ in range(4):
+        _ = a @ a
+    rate = 4 * 1024**3 / (time.perf_counter() - begin)
+    return multiply_adds / (rate * SHARE_OF_PEAK)
+
+
+def measure(backbone: str, weights: str | None, spec: Preprocess, engine: str) -> tuple[float, bool]:
+    """(Seconds per image at ``spec.size``, whether the network must still be built): guessed where it must, since building it
+    first would cost what the budget is short of; measured elsewhere."""
+    known = pretrained.PACKAGED.get(backbone) if weights is None else None
+    if known is not None and not pretrained.prepared(backbone):
+        return guess(known.multiply_adds * (spec.size / known.size) ** 2), True
+    return speed(Network(pretrained.find(backbone, weights, size=spec.size), spec, engine)), False
+
+
 def choose(
-    images: int, spent: float, budget: float, glance: Glance, per_image: float, size: int, sizes: Sequence[int] = SIZES
+    images: int,
+    spent: float,
+    budget: float,
+    glance: Glance,
+    per_image: float,
+    size: int,
+    sizes: Sequence[int] = SIZES,
+    *,
+    first: bool = False,
 ) -> Plan:
     """The largest size whose expected time fits the budget.
 
@@ -77,9 +115,9 @@ def choose(
         glance: what decoding costs.
         per_image: seconds that the network takes for one image at ``size``; other sizes cost in proportion to their area.
         size: the largest size that makes sense.
+        first: whether the network must be built.
     """
-    scale = 2 / threads()
-    fixed = spent + RESERVE + images * (RESERVE_PER_IMAGE * scale + glance.seconds / threads())
+    fixed = spent + rest(images) + images * glance.seconds / threads() + FIRST * first
     tried = [each for each in (size, *sizes) if each <= size]
     for each in dict.fromkeys(tried):
         expected = fixed + images * per_image * (each / size) ** 2
@@ -89,6 +127,16 @@ def choose(
     if expected > budget:
         words += " (the smallest there is; the budget is too short for this many images)"
     return Plan(each, expected, words)
+
+
+def rest(images: int) -> float:
+    """Seconds for what comes after embedding, classical rungs left out."""
+    return RESERVE + images * RESERVE_PER_IMAGE * 2 / threads()
+
+
+def rung(images: int) -> float:
+    """Seconds for one classical rung."""
+    return RUNG + images * RUNG_PER_IMAGE * 2 / threads()
 
 
 def fits(budget: float | None, spent: float, cost: float) -> bool:

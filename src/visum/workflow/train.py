@@ -172,30 +172,32 @@ def train(
             if budget is not None and size is None:
                 kept = plan.kept(facts, budget)
                 if kept is None:
-                    per_image = plan.speed(Network(pretrained.find(backbone, weights, size=spec.size), spec, engine))
-                    kept = plan.choose(len(table), stages.seconds(), budget, glance, per_image, largest)
+                    per_image, first = plan.measure(backbone, weights, spec, engine)
+                    spent = stages.seconds()
+                    kept = plan.choose(len(table), spent, budget, glance, per_image, largest, first=first)
                 facts["plan"] = {"budget": budget, **asdict(kept)}
                 spec, stage.detail = replace(spec, size=kept.size), kept.why
 
-        # The first run on a machine builds the network, for which one core is enough; meanwhile the other decodes.
+        # Two things are done beside: the first run on a machine builds the network, for which one core is enough, while
+        # pictures are decoded; and the audit looks at them while the network does, which leaves Python idle.
         with ThreadPoolExecutor(1) as beside, aside.ended():
             preparing = beside.submit(plan.prepare, backbone, weights, spec, engine)
             with stages.stage("decode", len(table)) as stage:
                 table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
                 stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
             _check_readable(table, bad, strict)
-            with stages.stage("look", len(table)) as stage:
-                seen = audit.looks(table, spec, stage.step)
             with stages.stage("network") as stage:
                 network = preparing.result()
                 stage.detail = network.backbone.name
-        base = network.backbone
-
-        fresh = missing(table, network)
-        with stages.stage("embed", len(table)) as stage:
-            vectors = embed(table, network, step=stage.step)["plain"].vectors
-            stage.detail = f"{vectors.shape[1]:,} features of {spec.size} px images"
-        facts["engine"] = _engine(network, fresh, stages)
+            looking = beside.submit(audit.looks, table, spec)
+            base, fresh = network.backbone, missing(table, network)
+            with stages.stage("embed", len(table)) as stage:
+                vectors = embed(table, network, step=stage.step)["plain"].vectors
+                stage.detail = f"{vectors.shape[1]:,} features of {spec.size} px images"
+            embedding = stages.rows[-1]["seconds"]
+            with stages.stage("look"):
+                seen = looking.result()
+        facts["engine"] = _engine(network, fresh, embedding)
 
         with stages.stage("audit") as stage:
             audited = audit.pictures(table, seen, vectors, bad)
@@ -216,7 +218,9 @@ def train(
 
         rungs = []
         for name in ladder:
-            if name != climbing.foothold(ladder) and not plan.fits(budget, stages.seconds(), plan.RESERVE):
+            dear = plan.rest(len(table)) + plan.rung(len(table))
+            needed = name in climbing.CHEAP or name == climbing.foothold(ladder)
+            if not needed and not plan.fits(budget, stages.seconds(), dear):
                 continue
             with stages.stage(f"ladder: {name}") as stage:
                 rungs.append(climbing.climb(name, ground))
@@ -293,11 +297,10 @@ def _check_readable(table: Manifest, bad: Sequence[UnreadableImage], strict: boo
     ready.check_enough(table)
 
 
-def _engine(network: Network, fresh: int, stages: Stages) -> dict[str, Any]:
+def _engine(network: Network, fresh: int, seconds: float) -> dict[str, Any]:
     """Which engine made the embeddings and how fast; the store, where all were made before."""
     if not fresh:
         return {"name": "store", "precision": "float16", "images_per_second": None}
-    seconds = stages.rows[-1]["seconds"]
     speed = round(fresh / max(seconds, 1e-3), 1)
     return {"name": network.engine.name, "precision": network.engine.precision, "images_per_second": speed}
 
