@@ -260,7 +260,7 @@ def train(
             data_block = record.data_facts(table, [{"id": e.path, "reason": e.reason} for e in bad], data)
             facts.update(data=data_block, backbone=base.name, preprocess=asdict(spec), seconds=stages.seconds())
             made = replace(made, notes=_notes(facts, blocks, findings, best, backbone))
-            shipped = bundles.write(made, folder / "bundle", _golden(table, model))
+            bundles.write(made, folder / "bundle", _golden(table, model))
             metrics = _metrics(made, best, rungs, blocks)
             _write(folder, table, findings, metrics, rungs)
             with record.saving(folder / "predictions"), storage.atomic_folder(folder / "predictions") as draft:
@@ -275,7 +275,7 @@ def train(
     final = blocks.get("test", blocks["validation"])["metrics"]
     return Run(
         folder,
-        shipped.folder or folder / "bundle",
+        folder / "bundle",
         page,
         best.name,
         {name: Score(name, **score) for name, score in final.items()},
