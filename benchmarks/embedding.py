@@ -10,6 +10,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
+
 from measure import SHARED, fresh_cache, timed
 
 DATA = SHARED / "data" / "clothing" / "train"
@@ -55,9 +56,8 @@ def main() -> None:
             for _ in predict.stream(paths, model):
                 pass
 
-        rows = []
-        for _ in range(ROUNDS):  # in turn, so that a change of the machine's speed hits all three
-            rows.append([seconds(decoding), seconds(computing), seconds(both)])
+        # in turn, so that a change of the machine's speed hits all three
+        rows = [[seconds(decoding), seconds(computing), seconds(both)] for _ in range(ROUNDS)]
         decode_s, compute_s, both_s = np.median(rows, axis=0) / len(paths)
         ratio = np.median([(r[0] + r[1]) / r[2] for r in rows])
         engine = f"{network.engine.name} {network.engine.precision}"

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from measure import SHARED, VISUM, fresh_cache, timed
 
 SIZES = (1_000, 10_000, 60_000)
@@ -29,7 +30,7 @@ def write(root: Path, count: int) -> Path:
 
 def main() -> None:
     print(
-        "| images | seconds | ms per image beyond start-up | CPU ms per image | peak MB | test accuracy |\n|---|---|---|---|---|---|"
+        "| images | seconds | ms per image after start-up | CPU ms an image | peak MB | test accuracy |\n|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         for count in SIZES:

@@ -22,9 +22,8 @@ def main() -> None:
     print("| command | seconds | peak MB |\n|---|---|---|")
     print(f"| `visum predict imagenet` on {len(paths):,} files | {warm.wall:.1f} | {warm.memory:.0f} |")
     print(f"| the same, first run after installation | {first.wall:.1f} | {first.memory:.0f} |")
-    print(
-        f"| timm + PyTorch loop, from {PEER_FILES} files: {start.wall:.1f} s start, {1 / rate:.1f} images/s | {whole:.1f} | {more.memory:.0f} |"
-    )
+    loop = f"timm + PyTorch loop, from {PEER_FILES} files: {start.wall:.1f} s start, {1 / rate:.1f} images/s"
+    print(f"| {loop} | {whole:.1f} | {more.memory:.0f} |")
     print(f"\ntimm / visum {whole / warm.wall:.1f} (first run {whole / first.wall:.1f})")
 
 

@@ -19,10 +19,9 @@ def main() -> None:
         transforms.ToTensor(),
         transforms.Normalize([0.5] * 3, [0.5] * 3),
     ]
-    transform, net, answers = transforms.Compose(steps), network(), []
+    transform, net = transforms.Compose(steps), network()
     with torch.inference_mode():
-        for path in sys.argv[1:]:
-            answers.append(int(net(transform(Image.open(path).convert("RGB"))[None]).argmax()))
+        answers = [int(net(transform(Image.open(path).convert("RGB"))[None]).argmax()) for path in sys.argv[1:]]
     print(json.dumps({"images": len(answers), "top": answers[:8]}))
 
 
