@@ -30,7 +30,7 @@ def write(root: Path, count: int) -> Path:
 
 def main() -> None:
     print(
-        "| images | seconds | ms per image after start-up | CPU ms an image | peak MB | test accuracy |\n|---|---|---|---|---|---|"
+        "| images | seconds | ms an image after start-up | CPU ms an image | peak MB | test accuracy |\n|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         for count in SIZES:

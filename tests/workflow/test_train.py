@@ -403,12 +403,14 @@ def test_rows_of_a_table_without_an_image_are_told_and_left_out(digits: Path, tm
 
 
 def pausing(marker: Path) -> str:
-    """Python for a child: its run stops after decoding, and says so."""
+    """Python for a child: its run looks at pictures for a minute, and says so."""
     return f"""
 import pathlib, time, visum.workflow.audit as audit
-def looks(*a, **k):
+def looks(table, spec, step):
     pathlib.Path({str(marker)!r}).touch()
-    time.sleep(60)
+    for _ in range(600):
+        time.sleep(0.1)
+        step(1)
 audit.looks = looks
 """
 
@@ -424,8 +426,10 @@ def test_a_run_is_alone_in_its_folder_and_signals_save_and_exit(
     with pytest.raises(Locked, match=r"another run is writing to .*wait for it, or give another --out"):
         train(split_digits, out=out, size=64, ladder=QUICK)
     assert time.monotonic() - begin < 2
+    begin = time.monotonic()
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
+    assert time.monotonic() - begin < 5
     assert process.returncode == code, said
     assert "Traceback" not in said
     assert "the same command again" in said

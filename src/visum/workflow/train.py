@@ -42,7 +42,7 @@ from visum.types import (
     probabilities,
     rows,
 )
-from visum.workflow import audit, plan, ready, record
+from visum.workflow import audit, beside, plan, ready, record
 from visum.workflow import ladder as climbing
 from visum.workflow.checked import checked
 from visum.workflow.thumbnails import thumbnails
@@ -180,8 +180,8 @@ def train(
 
         # Two things are done beside: the first run on a machine builds the network, for which one core is enough, while
         # pictures are decoded; and the audit looks at them while the network does, which leaves Python idle.
-        with ThreadPoolExecutor(1) as beside, aside.ended():
-            preparing = beside.submit(plan.prepare, backbone, weights, spec, engine)
+        with ThreadPoolExecutor(1) as pool, aside.ended(), beside.ended() as going_on:
+            preparing = pool.submit(plan.prepare, backbone, weights, spec, engine)
             with stages.stage("decode", len(table)) as stage:
                 table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
                 stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
@@ -189,7 +189,7 @@ def train(
             with stages.stage("network") as stage:
                 network = preparing.result()
                 stage.detail = network.backbone.name
-            looking = beside.submit(audit.looks, table, spec)
+            looking = pool.submit(audit.looks, table, spec, going_on)
             base, fresh = network.backbone, missing(table, network)
             with stages.stage("embed", len(table)) as stage:
                 vectors = embed(table, network, step=stage.step)["plain"].vectors
