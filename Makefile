@@ -11,12 +11,12 @@ demo: $(STAMP)            ## train on 1,797 real handwritten digits and open-abl
 test: $(STAMP)            ## the quick tests, offline
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
-check: $(STAMP)           ## what CI runs
+check: $(STAMP)           ## what CI runs; TESTS="-m slow" leaves out what `make test` has run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 setup: $(STAMP)           ## make .venv and install visum with its development tools
 
