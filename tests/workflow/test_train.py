@@ -308,7 +308,7 @@ def test_strict_stops_at_an_unreadable_file(torn: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "bundle").exists()
 
 
-def mosaics(root: Path, digits: Path, count: int = 140) -> list[set[str]]:
+def mosaics(root: Path, digits: Path, count: int = 110) -> list[set[str]]:
     """Canvases of two by two places, each empty or with a real digit of three kinds; what is on each of them."""
     draw = np.random.default_rng(3)
     pictures = {name: sorted((digits / name).glob("*.png")) for name in "014"}
@@ -328,7 +328,7 @@ def mosaics(root: Path, digits: Path, count: int = 140) -> list[set[str]]:
 
 def test_several_labels_an_image_end_to_end(digits: Path, tmp_path: Path) -> None:
     shown = mosaics(tmp_path / "canvases", digits)
-    parts = ["train"] * 80 + ["validation"] * 30 + ["test"] * 30
+    parts = ["train"] * 60 + ["validation"] * 25 + ["test"] * 25
     rows = list(zip(sorted((tmp_path / "canvases").iterdir()), shown, parts, strict=True))
     with (tmp_path / "joined.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
@@ -341,7 +341,7 @@ def test_several_labels_an_image_end_to_end(digits: Path, tmp_path: Path) -> Non
                 *((f"canvases/{p.name}", part, *(int(c in on) for c in "014")) for p, on, part in rows),
             ]
         )
-    ladder = ("majority", "hog+linear_svm", "embedding+probe")
+    ladder = ("majority", "embedding+probe")
     run = train(tmp_path / "joined.csv", out=tmp_path / "joined", size=64, ladder=ladder)
     other = train(tmp_path / "onehot.csv", out=tmp_path / "onehot", size=64, ladder=ladder, task="multilabel")
     found = facts(run.folder, "metrics.json")
