@@ -37,7 +37,7 @@ def main() -> None:
         bundle = predict.imagenet()
         spec, network = bundle.preprocess, Network(weights.find(), bundle.preprocess)
         squares = fit_batch([decode.decode(path).pixels for path in paths[: compiled.BATCH]], spec)
-        list(network.engine.run(repeat(squares, 4)))
+        list(load.in_order(network.engine.run, repeat(squares, 4)))
 
         def decoding() -> None:
             for _ in load.in_order(
@@ -46,7 +46,7 @@ def main() -> None:
                 pass
 
         def computing() -> None:
-            for _ in network.engine.run(repeat(squares, len(paths) // compiled.BATCH)):
+            for _ in load.in_order(network.engine.run, repeat(squares, len(paths) // compiled.BATCH)):
                 pass
 
         model = predict.Model(bundle)

@@ -167,3 +167,20 @@ def test_the_start_of_the_process_counts() -> None:
     begin = time.monotonic()
     seconds = float(subprocess.check_output([sys.executable, "-c", code], text=True))
     assert 0.3 <= seconds <= time.monotonic() - begin + 0.1
+
+
+def test_blas_keeps_to_one_thread_while_any_pool_works() -> None:
+    """Blocks overlap as pools do, which a plain save and restore would get wrong."""
+    from threadpoolctl import threadpool_info
+
+    def blas() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    before = blas()
+    first, second = runtime.one_core_each(), runtime.one_core_each()
+    with first:
+        assert blas() == {1}
+        second.__enter__()
+    assert blas() == {1}
+    second.__exit__(None, None, None)
+    assert blas() == before

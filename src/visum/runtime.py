@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from visum.errors import Interrupted, UsageError
@@ -33,6 +34,34 @@ def threads() -> int:
             )
         return max(1, int(chosen))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_sharing = Lock()
+_shares = 0
+_limits: Any = None
+
+
+@contextlib.contextmanager
+def one_core_each() -> Iterator[None]:
+    """Within the block a matrix product stays on the thread that asks for it: for pools that keep every core busy already.
+
+    The threads that BLAS starts of its own wait by spinning, and would take from the pool a third of its speed. Blocks
+    may overlap; the last one to end gives BLAS its threads back.
+    """
+    global _shares, _limits
+    with _sharing:
+        _shares += 1
+        if _shares == 1:
+            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+            _limits = threadpool_limits(1, user_api="blas")
+    try:
+        yield
+    finally:
+        with _sharing:
+            _shares -= 1
+            if not _shares:
+                _limits.restore_original_limits()
 
 
 def machine() -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Three engines, one embedding: held to timm's own network run by PyTorch, and to the laws of order and laziness."""
+"""Three engines, one embedding: held to timm's own network run by PyTorch, and to the laws of batches and threads."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,31 +61,28 @@ def expected(backbone: Backbone, squares: Pixels) -> Floats:
         return np.asarray(network.forward_head(network.forward_features(x), pre_logits=True).numpy())
 
 
-def batches(pictures: Pixels, *sizes: int) -> Iterator[Pixels]:
-    at = 0
-    for size in sizes:
-        yield pictures[at : at + size]
-        at += size
-
-
 def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
     assert a.shape == b.shape
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
+def whole(engine: compiled.Engine, pictures: Pixels, *sizes: int) -> Floats:
+    """Embeddings of all pictures, cut into batches of these sizes."""
+    parts = [engine.run(part) for part in np.split(pictures, np.cumsum(sizes)[:-1])]
+    assert [len(part) for part in parts] == list(sizes)
+    return np.concatenate(parts)
+
+
 def test_engines_agree_with_timm(engine: compiled.Engine, squares: Pixels, expected: Floats) -> None:
-    found = np.concatenate(list(engine.run(batches(squares, 8, 8, 2))))
+    found = whole(engine, squares, 8, 8, 2)
     assert found.dtype == np.float32
     assert found.shape == (18, 112 + 192 + 320 + 1280)
     assert apart(found[:, -1280:], expected) < CLOSE[engine.precision]
 
 
-def test_order_is_that_of_the_batches_however_they_are_cut(engine: compiled.Engine, squares: Pixels) -> None:
-    sizes = (1, 8, 3, 2, 1, 1, 2)  # more batches than requests, most of them ragged
-    parts = list(engine.run(batches(squares, *sizes)))
-    assert [len(part) for part in parts] == list(sizes)
-    alone = np.concatenate([next(engine.run([picture[None]])) for picture in squares])
-    assert apart(np.concatenate(parts), alone) < CLOSE[engine.precision]
+def test_a_picture_is_told_the_same_however_batches_are_cut(engine: compiled.Engine, squares: Pixels) -> None:
+    found, alone = whole(engine, squares, 1, 8, 3, 2, 1, 1, 2), whole(engine, squares, *[1] * 18)
+    assert apart(found, alone) < CLOSE[engine.precision]
     between = np.abs(alone[:, None] - alone[None]).max(2) / np.abs(alone).max()
     assert between[~np.eye(18, dtype=bool)].min() > 2 * CLOSE[engine.precision]  # or a mix-up would go unseen
 
@@ -93,48 +90,39 @@ def test_order_is_that_of_the_batches_however_they_are_cut(engine: compiled.Engi
 def test_views_that_are_not_contiguous_are_read_as_they_look(engine: compiled.Engine, squares: Pixels) -> None:
     for view in (squares[:4, :, ::-1], squares[:3, ::-1], squares[:16:4]):
         assert not view.flags.c_contiguous
-        straight = next(engine.run([np.ascontiguousarray(view)]))
-        np.testing.assert_array_equal(next(engine.run([view])), straight)
+        np.testing.assert_array_equal(engine.run(view), engine.run(np.ascontiguousarray(view)))
 
 
-def test_batches_are_taken_as_they_are_needed(engine: compiled.Engine, squares: Pixels) -> None:
-    taken: list[int] = []
-
-    def counted() -> Iterator[Pixels]:
-        for number, batch in enumerate(batches(squares, *[1] * 11)):
-            taken.append(number)
-            yield batch
-
-    running = engine.run(counted())
-    assert not taken
-    for number, _ in enumerate(running):
-        assert len(taken) <= number + 2 + compiled.threads()
-    assert len(taken) == 11
+def test_threads_share_an_engine(engine: compiled.Engine, squares: Pixels) -> None:
+    alone = [engine.run(squares[at : at + 2]) for at in range(0, 18, 2)]
+    with ThreadPoolExecutor(2 * compiled.threads()) as pool:  # more than there are cores: some wait for a request
+        for _ in range(3):
+            together = list(pool.map(engine.run, [squares[at : at + 2] for at in range(0, 18, 2)]))
+            assert apart(np.array(together), np.array(alone)) < CLOSE[engine.precision]
 
 
-def test_nothing_in_nothing_out(engine: compiled.Engine) -> None:
-    assert list(engine.run([])) == []
+def test_threads_may_come_first(backbone: Backbone, squares: Pixels) -> None:
+    for name in compiled.installed():
+        fresh = compiled.engine(backbone, backbone.preprocess, name)
+        with ThreadPoolExecutor(compiled.threads()) as pool:
+            one, *others = pool.map(fresh.run, [squares[:4]] * 4)
+        assert all(apart(other, one) < CLOSE[fresh.precision] for other in others)
 
 
-def test_a_run_may_end_early_or_fail_and_the_next_is_unharmed(engine: compiled.Engine, squares: Pixels) -> None:
-    def failing() -> Iterator[Pixels]:
-        yield from batches(squares, 6, 6, 6)
-        raise OSError("the disk is gone")
-
-    whole = next(engine.run([squares[:8]]))
-    for _ in range(2):
-        running = engine.run(batches(squares, 4, 4, 4, 4, 2))
-        next(running)
-        running.close()  # type: ignore[attr-defined]
-        with pytest.raises(OSError, match="the disk is gone"):
-            list(engine.run(failing()))
-    np.testing.assert_array_equal(next(engine.run([squares[:8]])), whole)
+def test_a_batch_that_does_not_fit_is_refused_and_the_next_is_unharmed(
+    engine: compiled.Engine, squares: Pixels
+) -> None:
+    before = engine.run(squares[:8])
+    for _ in range(2 * compiled.threads()):  # a request that got lost would be missing now
+        with pytest.raises(Exception, match=r"."):
+            engine.run(squares[:8, ..., :2])
+    np.testing.assert_array_equal(engine.run(squares[:8]), before)
 
 
 def test_colour_order_is_in_the_graph(backbone: Backbone, squares: Pixels) -> None:
     spec = replace(backbone.preprocess, channels="BGR")
-    turned = next(compiled.engine(backbone, spec, "torch").run([squares[:4, ..., ::-1]]))
-    straight = next(compiled.engine(backbone, backbone.preprocess, "torch").run([squares[:4]]))
+    turned = compiled.engine(backbone, spec, "torch").run(squares[:4, ..., ::-1])
+    straight = compiled.engine(backbone, backbone.preprocess, "torch").run(squares[:4])
     np.testing.assert_allclose(turned, straight, atol=1e-4)
 
 
@@ -162,7 +150,7 @@ def test_a_graph_is_exported_once_and_then_torch_is_not_needed(backbone: Backbon
         f"backbone = weights.find(size={SIZE})\n"
         "for name in ('openvino', 'onnxruntime'):\n"
         "    engine = compiled.engine(backbone, backbone.preprocess, name)\n"
-        f"    print(next(engine.run([np.zeros((2, {SIZE}, {SIZE}, 3), np.uint8)])).shape)\n"
+        f"    print(engine.run(np.zeros((2, {SIZE}, {SIZE}, 3), np.uint8)).shape)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "VISUM_CACHE": str(cache)}

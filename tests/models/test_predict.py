@@ -165,7 +165,8 @@ def test_errors_keep_their_place(where: set[int], simple: Model, places: list[st
     good = [at for at in range(21) if at not in where]
     if good:
         expected = logits(stream([places[at] for at in good], simple))
-        np.testing.assert_array_equal(np.stack([found[at] for at in good]), expected)  # type: ignore[arg-type]
+        # not to the last bit: a matrix product of seven rows may add up in another order than one of eight
+        np.testing.assert_allclose(np.stack([found[at] for at in good]), expected, atol=1e-5)  # type: ignore[arg-type]
 
 
 def test_what_is_wrong_is_said_of_each(simple: Model) -> None:

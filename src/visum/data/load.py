@@ -20,7 +20,7 @@ from visum import storage
 from visum.data import decode as decoder
 from visum.data.pixels import pixel_key, shrink
 from visum.errors import CorruptFile, UnreadableImage
-from visum.runtime import Step, no_step, threads
+from visum.runtime import Step, no_step, one_core_each, threads
 from visum.types import Manifest, Pixels, Preprocess, column, rows
 
 _In = TypeVar("_In")
@@ -30,7 +30,7 @@ _Out = TypeVar("_Out")
 def in_order(function: Callable[[_In], _Out], items: Iterable[_In], ahead: int = 4) -> Iterator[_Out]:
     """``map`` over a pool of threads: results in order, at most ``ahead`` times the threads under way, none lost."""
     workers = threads()
-    with ThreadPoolExecutor(workers) as pool:
+    with one_core_each(), ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[_Out]] = deque()
         try:
             for item in items:

@@ -1,17 +1,19 @@
 """A backbone as a compiled graph, and the engines that run it: OpenVINO, ONNX Runtime, PyTorch behind one interface.
 
-An engine maps uint8 batches ``[B, S, S, 3]`` to float32 embeddings ``[B, D]``; normalisation is in the graph. The ONNX graph
-is exported once per (weights, stages, size) and kept in the cache, so that later commands need no torch at all.
+An engine maps a uint8 batch ``[B, S, S, 3]`` to float32 embeddings ``[B, D]`` on one core; normalisation is in the graph. Who
+has many batches calls it from ``threads()`` threads, each of which makes its batch and runs it: a core that decodes what it
+computes never waits for another, and none is shared by two. The ONNX graph is exported once per (weights, stages, size) and
+kept in the cache, so that later commands need no torch at all.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,8 @@ from visum.runtime import threads
 from visum.types import Floats, Pixels, Preprocess, digest_of
 
 BATCH = 8
-"""Images per request: the smallest batch at full speed on a CPU, which also keeps activations inside the caches."""
+"""Pictures per call: the smallest batch at full speed on a CPU, which also keeps activations inside the caches."""
 
-Batches = Iterable[Pixels]
 GRAPH_FORMAT = 2
 """Raised whenever the same weights would give another graph, so that old graphs and embeddings are not taken for new ones."""
 
@@ -37,12 +38,12 @@ class Engine:
 
     Attributes:
         name, precision: e.g. openvino, bfloat16.
-        run: batches of at most ``BATCH`` pictures → embeddings, lazily and in order.
+        run: at most ``BATCH`` pictures → their embeddings, on one core; several threads may call it at once.
     """
 
     name: str
     precision: str
-    run: Callable[[Batches], Iterator[Floats]]
+    run: Callable[[Pixels], Floats]
 
 
 def graph_path(backbone: Backbone, preprocess: Preprocess) -> Path:
@@ -115,14 +116,8 @@ def _refusal(what: str, error: Exception) -> ModelError:
     return ModelError(f"{what}: {why}", next="another --size, --engine torch, or another --backbone")
 
 
-def _full(batch: Pixels) -> Pixels:
-    """Contiguous, with black pictures behind it up to ``BATCH``."""
-    missing = np.zeros((BATCH - len(batch), *batch.shape[1:]), np.uint8)
-    return np.concatenate([batch, missing]) if len(missing) else np.ascontiguousarray(batch)
-
-
 def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
-    """OpenVINO: one stream per core with two requests in flight; bfloat16 where the CPU computes in it."""
+    """OpenVINO: one stream per core, each with a request of its own; bfloat16 where the CPU computes in it."""
     from openvino import Core, Type
     from openvino import properties as ov
 
@@ -137,29 +132,25 @@ def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
             ov.hint.inference_precision: Type.bf16 if precision == "bfloat16" else Type.f32,
             ov.num_streams: threads(),
             ov.inference_num_threads: threads(),
+            # a pinned stream would wait for the core on which another thread decodes
+            ov.hint.enable_cpu_pinning: False,
         },
     )
+    idle: SimpleQueue[tuple[Any, Pixels, Floats]] = SimpleQueue()
+    for _ in range(threads()):
+        request = compiled.create_infer_request()
+        # arrays over the request's own memory, made here: OpenVINO may deadlock when threads wrap their first at once
+        idle.put((request, request.get_input_tensor().data, request.get_output_tensor().data))
 
-    def run(batches: Batches) -> Iterator[Floats]:
-        idle = [compiled.create_infer_request() for _ in range(threads() + 1)]
-        busy: deque[tuple[Any, int, Pixels]] = deque()  # the pixels are kept alive while a request reads them
+    def run(batch: Pixels) -> Floats:
+        request, pixels, vectors = place = idle.get()
         try:
-            for batch in batches:
-                request = idle.pop() if idle else None
-                if request is None:
-                    request, count, _ = busy.popleft()
-                    request.wait()
-                    yield request.get_output_tensor(0).data[:count].astype(np.float32)
-                full = _full(batch)
-                request.start_async({0: full}, share_inputs=True)
-                busy.append((request, len(batch), full))
-            while busy:
-                request, count, _ = busy.popleft()
-                request.wait()
-                yield request.get_output_tensor(0).data[:count].astype(np.float32)
-        finally:  # the caller stopped early, or a picture failed: pixels must outlive the requests that read them
-            for request, _, _ in busy:
-                request.wait()
+            pixels[: len(batch)] = batch
+            request.start_async()
+            request.wait()
+            return np.array(vectors[: len(batch)], np.float32)
+        finally:
+            idle.put(place)
 
     return Engine("openvino", precision, run)
 
@@ -169,12 +160,11 @@ def onnxruntime(backbone: Backbone, preprocess: Preprocess) -> Engine:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(graph(backbone, preprocess)), options, providers=["CPUExecutionProvider"])
 
-    def run(batches: Batches) -> Iterator[Floats]:
-        for batch in batches:
-            yield session.run(None, {"pixels": batch})[0]
+    def run(batch: Pixels) -> Floats:
+        return np.asarray(session.run(None, {"pixels": batch})[0], np.float32)
 
     return Engine("onnxruntime", "float32", run)
 
@@ -185,7 +175,6 @@ def torch(backbone: Backbone, preprocess: Preprocess) -> Engine:
 
     from visum.models import zoo
 
-    pytorch.set_num_threads(threads())
     network = zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
     trunk: Any = network.to(memory_format=pytorch.channels_last)
     try:
@@ -194,10 +183,10 @@ def torch(backbone: Backbone, preprocess: Preprocess) -> Engine:
     except Exception as error:  # networks refuse sizes in words and errors of their own
         raise _refusal(f"{backbone.name} cannot run at {preprocess.size} px", error) from error
 
-    def run(batches: Batches) -> Iterator[Floats]:
-        for batch in batches:
-            with pytorch.inference_mode():
-                yield trunk(pytorch.from_numpy(np.ascontiguousarray(batch))).numpy()
+    def run(batch: Pixels) -> Floats:
+        pytorch.set_num_threads(1)  # OpenMP asks each thread that calls
+        with pytorch.inference_mode():
+            return np.asarray(trunk(pytorch.from_numpy(np.ascontiguousarray(batch))).numpy(), np.float32)
 
     return Engine("torch", "float32", run)
 

@@ -22,6 +22,9 @@ from visum.models.weights import Backbone
 from visum.runtime import Step, no_step
 from visum.types import Embeddings, Floats, Manifest, Pixels, Preprocess, digest_of, rows
 
+_GROUP = 16
+"""Pictures described per task: handing a task to another thread costs as much as a small picture."""
+
 
 def plain(batch: Pixels) -> Pixels:
     """As it is."""
@@ -101,22 +104,22 @@ def _fill(table: Manifest, network: Network, view: str, space: storage.Space, st
     step(len(table) - len(todo))
     if not len(todo):
         return
-    pixels, spec, change = pixel_space(network.preprocess), network.preprocess, VIEWS[view]
+    pixels, spec, change, run = pixel_space(network.preprocess), network.preprocess, VIEWS[view], network.engine.run
 
-    def batch(start: int) -> Pixels:
+    def vectors(start: int) -> NDArray[np.float16]:
         stop = min(start + compiled.BATCH, len(todo))
-        out = np.empty((stop - start, spec.size, spec.size, 3), np.uint8)
+        batch = np.empty((stop - start, spec.size, spec.size, 3), np.uint8)
         for row in range(start, stop):
-            fit(picture(todo, row, pixels, spec), spec, out[row - start])
-        return change(out)
+            fit(picture(todo, row, pixels, spec), spec, batch[row - start])
+        return stored(run(change(batch)))
 
     done = 0
     with space.writer() as writer:
-        for vectors in network.engine.run(in_order(batch, range(0, len(todo), compiled.BATCH))):
-            for vector in stored(vectors):
+        for part in in_order(vectors, range(0, len(todo), compiled.BATCH)):
+            for vector in part:
                 writer.add(todo.sha256[done], vector)
                 done += 1
-            step(len(vectors))
+            step(len(part))
 
 
 def stored(vectors: Floats) -> NDArray[np.float16]:
@@ -150,13 +153,16 @@ def describe(
     todo, pixels = _missing(table, space), pixel_space(preprocess)
     step(len(table) - len(todo))
 
-    def one(row: int) -> NDArray[Any]:
-        small = picture(todo, row, pixels, preprocess)
-        return np.asarray(function(fit(small, preprocess) if square else small), dtype)
+    def some(start: int) -> list[NDArray[Any]]:
+        small = (picture(todo, row, pixels, preprocess) for row in range(start, min(start + _GROUP, len(todo))))
+        return [np.asarray(function(fit(one, preprocess) if square else one), dtype) for one in small]
 
     if len(todo):
         with space.writer() as writer:
-            for row, result in enumerate(in_order(one, range(len(todo)), ahead=16)):
-                writer.add(todo.sha256[row], result)
-                step(1)
+            for start, group in zip(
+                range(0, len(todo), _GROUP), in_order(some, range(0, len(todo), _GROUP)), strict=True
+            ):
+                for row, result in enumerate(group, start):
+                    writer.add(todo.sha256[row], result)
+                step(len(group))
     return space.gather(table.sha256.tolist())

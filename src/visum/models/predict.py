@@ -7,11 +7,11 @@ pictures, once). Both see a picture through the same ``decode`` and ``fit``.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import islice
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -50,6 +50,7 @@ class Model:
 
     bundle: Bundle
     engine_name: str = "auto"
+    _alone: Lock = field(default_factory=Lock, repr=False)
 
     @cached_property
     def network(self) -> Network:
@@ -87,22 +88,14 @@ class Model:
             )
         return described(name, self.bundle.weights)
 
-    def logits(self, squares: Iterable[Pixels]) -> Iterator[Floats]:
-        """Fitted batches uint8 ``[B, S, S, 3]`` with B <= ``BATCH`` → logits float32 ``[B, K]``, lazily and in order."""
-        batches = iter(squares)
-        first = next(batches, None)
-        if first is None:
-            return
-        batches = chain([first], batches)
+    def logits(self, squares: Pixels) -> Floats:
+        """Fitted pictures uint8 ``[B, S, S, 3]`` with B <= ``BATCH`` → logits float32 ``[B, K]``; threads may share it."""
         if self.uses_network:
-            columns = self.stage_columns
-            for vectors in self.network.engine.run(batches):
-                # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
-                yield self.head(stored(vectors[:, columns]))
-            return
-        describer = self.describer
-        for batch in batches:
-            yield self.head(np.stack([describer(square) for square in batch]))
+            with self._alone:  # compiled once, whoever comes first
+                run = self.network.engine.run
+            # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
+            return self.head(stored(run(squares)[:, self.stage_columns]))
+        return self.head(np.stack([self.describer(square) for square in squares]))
 
 
 def head(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[Any]], Floats]:
@@ -174,28 +167,21 @@ def stream(
         except UnreadableImage as error:  # a new one, since a traceback would keep the file's bytes in memory
             return UnreadableImage(error.reason, path=error.path, allowed=error.allowed, next=error.next)
 
-    waiting: deque[UnreadableImage | None] = deque()  # None: an answer is on its way
+    def answers(group: list[Picture]) -> list[Floats | UnreadableImage]:
+        seen = [square(picture) for picture in group]
+        readable = [pixels for pixels in seen if not isinstance(pixels, UnreadableImage)]
+        logits = iter(model.logits(np.stack(readable)) if readable else ())
+        return [pixels if isinstance(pixels, UnreadableImage) else next(logits) for pixels in seen]
 
-    def batches() -> Iterator[Pixels]:
-        group: list[Pixels] = []
-        for result in in_order(square, pictures, ahead=2 * BATCH):
-            if isinstance(result, UnreadableImage):
-                waiting.append(result)
-                continue
-            waiting.append(None)
-            group.append(result)
-            if len(group) == BATCH:
-                yield np.stack(group)
-                group = []
-        if group:
-            yield np.stack(group)
+    for group in in_order(answers, _groups(pictures, BATCH), ahead=2):
+        yield from group
 
-    for answers in model.logits(batches()):
-        for answer in answers:
-            while (error := waiting.popleft()) is not None:
-                yield error
-            yield answer
-    yield from (error for error in waiting if error is not None)
+
+def _groups(items: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Neighbours together, ``size`` at a time."""
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group
 
 
 def _pixels(picture: Picture, spec: Preprocess, extra_formats: Collection[str]) -> Pixels:

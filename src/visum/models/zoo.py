@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,7 @@ def trunk(
             self.network = network
             self.mean = torch.nn.Buffer(torch.tensor(preprocess.mean).view(1, 3, 1, 1))
             self.scale = torch.nn.Buffer(1 / torch.tensor(preprocess.std).view(1, 3, 1, 1))
-            self.caught: dict[str, torch.Tensor] = {}
+            self.local = threading.local()  # what stages yielded, of the batch of the thread that asks
             for stage in watched:
                 modules[stage].register_forward_hook(self._catch(stage))
             if whole:
@@ -196,12 +197,12 @@ def trunk(
 
         def _catch(self, stage: str) -> Any:
             def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
-                self.caught[stage] = output
+                self.local.__dict__[stage] = output
 
             return hook
 
         def _catch_input(self, module: Any, inputs: Any) -> None:
-            self.caught[""] = inputs[0]
+            self.local.__dict__[""] = inputs[0]
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             x = pixels.permute(0, 3, 1, 2).float()
@@ -214,8 +215,8 @@ def trunk(
                 last = network.features(x)
             else:
                 network(x)
-                last = self.caught[""]
-            return torch.cat([pooled(self.caught[stage]) for stage in watched] + [pooled(last)], dim=1)
+                last = self.local.__dict__[""]
+            return torch.cat([pooled(self.local.__dict__[stage]) for stage in watched] + [pooled(last)], dim=1)
 
     return Trunk().eval()
 

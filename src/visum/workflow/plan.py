@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from visum.data.load import in_order
 from visum.models import compiled
 from visum.models import weights as pretrained
 from visum.models.compiled import BATCH
@@ -66,9 +67,10 @@ def speed(network: Network) -> float:
     run, size = network.engine.run, network.preprocess.size
     shape = (BATCH, size, size, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    list(run([noise] * 2))
+    batches = [noise] * _PROBE_BATCHES
+    list(in_order(run, batches[: threads()]))
     begin = time.perf_counter()
-    list(run([noise] * _PROBE_BATCHES))
+    list(in_order(run, batches))
     return (time.perf_counter() - begin) / (_PROBE_BATCHES * BATCH)
 
 
