@@ -98,7 +98,7 @@ def test_each_file_once_and_copies_not_at_all(table: Manifest, network: Network,
     assert missing(table, network) == 9
     steps: list[int] = []
     first = embed(table, network, step=steps.append)["plain"].vectors
-    assert seen == [8, 1]
+    assert sorted(seen) == [1, 8]  # two threads: either may come first
     assert sum(steps) == len(table)
     copies = [
         row for row, digest in enumerate(table.sha256) if digest == table.sha256[list(table.ids).index("again.jpg")]
@@ -108,10 +108,10 @@ def test_each_file_once_and_copies_not_at_all(table: Manifest, network: Network,
     assert missing(table, network) == 0
     again = Network(network.backbone, network.preprocess, "onnxruntime")
     np.testing.assert_array_equal(embed(table, again)["plain"].vectors, first)
-    assert seen == [8, 1]
+    assert sorted(seen) == [1, 8]
     assert "engine" not in again.__dict__  # nothing was compiled
     embed(table, again, views=("plain", "mirror"))
-    assert seen == [8, 1, 8, 1]
+    assert sorted(seen) == [1, 1, 8, 8]
 
 
 def test_rows_in_any_order(table: Manifest, network: Network, seen: list[int]) -> None:
