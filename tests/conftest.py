@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from visum.workflow.train import Run
+    from visum.workflow.outcome import Run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -21,8 +21,9 @@ import corpus
 import visum
 from corpus import Odd
 from visum.types import Manifest, printable
+from visum.workflow.outcome import Run
 from visum.workflow.predict import Answer
-from visum.workflow.train import Run, train
+from visum.workflow.train import train
 
 NAMES = tuple(corpus._files())
 SPECIAL = ("named pipe", "folder", "link to itself", "dangling link")

@@ -19,7 +19,7 @@ _HOMES = {
     "Manifest": "visum.types",
     "Predictions": "visum.types",
     "Preprocess": "visum.types",
-    "Run": "visum.workflow.train",
+    "Run": "visum.workflow.outcome",
     "Score": "visum.types",
     "VisumError": "visum.errors",
     "doctor": "visum.workflow.doctor",
@@ -64,8 +64,9 @@ if TYPE_CHECKING:
     from visum.workflow.catalogue import list_models
     from visum.workflow.doctor import doctor
     from visum.workflow.evaluate import evaluate
+    from visum.workflow.outcome import Run
     from visum.workflow.predict import Answer, Classifier, load, predict
-    from visum.workflow.train import Run, train
+    from visum.workflow.train import train
     from visum.workflow.verify import verify
 
 

@@ -19,8 +19,8 @@ from cli.conftest import Visum
 from visum.cli import answers as forms
 from visum.cli.answers import WRITERS, as_line, safe_cell
 from visum.errors import StorageError, UsageError
+from visum.workflow.outcome import Run
 from visum.workflow.predict import Answer
-from visum.workflow.train import Run
 from workflow.helping import child, limited
 
 P = np.array([0.25, 0.75], np.float32)

@@ -16,7 +16,7 @@ import pytest
 
 import visum as library
 from cli.conftest import Visum
-from visum.workflow.train import Run
+from visum.workflow.outcome import Run
 from workflow.helping import MAIN, child, until
 
 QUICK = ("--size", "64", "--ladder", "majority,hog+linear_svm")

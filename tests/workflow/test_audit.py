@@ -126,7 +126,7 @@ def test_refusals(digits: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "bad" / name).mkdir(parents=True)
         (tmp_path / "bad" / name / "1.jpg").write_bytes(b"")
-    with pytest.raises(NotEnoughData, match=r"none of 2 files could be read: .*empty.*visum doctor"):
+    with pytest.raises(NotEnoughData, match=r"none of 2 files could be read; the first: .*empty.*visum doctor"):
         find_problems(tmp_path / "bad")
 
 

@@ -18,7 +18,7 @@ from visum.models import compiled, weights
 from visum.types import Preprocess
 from visum.workflow import doctor as room
 from visum.workflow.doctor import Check, Seen, doctor
-from visum.workflow.train import Run
+from visum.workflow.outcome import Run
 
 Photos = dict[str, NDArray[np.uint8]]
 

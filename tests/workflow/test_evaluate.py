@@ -13,7 +13,7 @@ from visum.errors import DataError, NotEnoughData, RecipeError, StorageError, Vi
 from visum.storage import finite
 from visum.types import Predictions, decisions
 from visum.workflow.evaluate import evaluate
-from visum.workflow.train import Run
+from visum.workflow.outcome import Run
 from workflow.helping import facts
 
 

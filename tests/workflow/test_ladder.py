@@ -16,7 +16,7 @@ from visum.models.weights import Backbone
 from visum.types import Manifest, Predictions, Preprocess, column, in_split, manifest, probabilities, targets
 from visum.workflow import ladder
 from visum.workflow.ladder import LADDER, MAJORITY, PROBE, Rung, best, check, climb, foothold
-from visum.workflow.train import Run
+from visum.workflow.outcome import Run
 from workflow.helping import facts
 
 pytestmark = pytest.mark.usefixtures(

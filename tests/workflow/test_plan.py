@@ -10,9 +10,9 @@ import pytest
 from visum.models import weights
 from visum.models.embed import Network
 from visum.workflow import plan
+from visum.workflow.outcome import Run
 from visum.workflow.plan import SIZES, Plan, choose, fits, kept
 from visum.workflow.ready import Glance
-from visum.workflow.train import Run
 from workflow.helping import facts
 
 GLANCE = Glance(300.0, 0.002)

@@ -17,8 +17,9 @@ from PIL import Image
 
 import visum
 from visum.errors import BundleError, DataError, ModelError, RecipeError, UnreadableImage, UnsafeFile, VisumError
+from visum.workflow.outcome import Run
 from visum.workflow.predict import Answer, Classifier, load, predict
-from visum.workflow.train import Run, train
+from visum.workflow.train import train
 
 Photos = dict[str, NDArray[np.uint8]]
 

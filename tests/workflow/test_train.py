@@ -24,8 +24,9 @@ from visum.data import load, sources
 from visum.errors import DataError, Locked, NotEnoughData, RecipeError, StorageError, UsageError, VisumError
 from visum.models import compiled
 from visum.types import Manifest, Predictions, Score, decisions, in_split, probabilities, targets
+from visum.workflow.outcome import Run
 from visum.workflow.record import FILES
-from visum.workflow.train import Run, train
+from visum.workflow.train import train
 from workflow.helping import SETTINGS, child, facts, limited, timeless, until
 
 QUICK = ("majority", "hog+linear_svm")

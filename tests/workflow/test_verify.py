@@ -12,7 +12,8 @@ import pytest
 import visum
 from visum.errors import RecipeError, UsageError
 from visum.models import compiled
-from visum.workflow.train import Run, train
+from visum.workflow.outcome import Run
+from visum.workflow.train import train
 from visum.workflow.verify import verify
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from visum import storage
 from visum.audit import bias, duplicates, labels, quality
 from visum.data import load, sources
-from visum.errors import NotEnoughData, UnreadableImage
+from visum.errors import UnreadableImage
 from visum.judge.intervals import wilson
 from visum.learn import probe
 from visum.models import weights as pretrained
@@ -208,8 +208,7 @@ def find_problems(
     spec = replace(base.preprocess, size=size or ready.fitting_size(side, base.preprocess.size), fit=fit)
     with stages.stage("decode", len(table)) as stage:
         table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
-    if not len(table):
-        raise NotEnoughData(f"none of {len(bad)} files could be read: {bad[0]}", next="visum doctor FILE")
+    ready.check_readable(table, bad)
     with stages.stage("look", len(table)) as stage:
         seen = looks(table, spec, stage.step)
     network = Network(base, spec, engine)

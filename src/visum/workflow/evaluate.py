@@ -96,8 +96,7 @@ def evaluate(
             raise NotEnoughData(f"no images in the split {chosen!r} of {data}", next="another --split, or none")
     with stages.stage("decode", len(table)) as stage:
         table, bad = load.index(table, shipped.preprocess, extra_formats=extra_formats, step=stage.step)
-    if not len(table):
-        raise NotEnoughData(f"none of {len(bad)} files could be read; the first: {bad[0]}", next="visum doctor FILE")
+    ready.check_readable(table, bad)
     with stages.stage("predict", len(table)) as stage:
         model = running.Model(shipped, engine)
         predictions = running.of_table(table, model, digest=bundles.digest(shipped), step=stage.step)

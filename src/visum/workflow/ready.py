@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from visum.data import decode as decoder
 from visum.data.decode import EXTRA_FORMATS
 from visum.data.load import location
 from visum.data.split import FRACTIONS
-from visum.errors import NotEnoughData, RecipeError, UnreadableImage, UsageError
+from visum.errors import DataError, NotEnoughData, RecipeError, UnreadableImage, UsageError
 from visum.models import compiled
 from visum.models.embed import VIEWS
 from visum.types import Manifest, in_split, printable, targets
@@ -126,6 +126,26 @@ def check_out(out: Path, data: Path) -> None:
             f"--out {printable(str(out))} is not UTF-8", allowed="a folder whose name is text", next="another --out"
         ) from error
     storage.check_writable(out)
+
+
+def check_readable(table: Manifest, bad: Sequence[UnreadableImage], *, strict: bool = False) -> None:
+    """Refuse a table of which nothing could be read, or (``strict``) not everything.
+
+    Args:
+        table: the rows that could be read.
+        bad: why the others could not.
+
+    Raises:
+        DataError: ``strict`` and something is bad.
+        NotEnoughData: nothing else is there.
+    """
+    if bad and strict:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise DataError(
+            f"{bad[0].path}: {bad[0].reason}{more}", allowed="no unreadable file with --strict", next="without it"
+        )
+    if not len(table):
+        raise NotEnoughData(f"none of {len(bad)} files could be read; the first: {bad[0]}", next="visum doctor FILE")
 
 
 def check_enough(table: Manifest) -> None:

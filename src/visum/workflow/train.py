@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visum import __version__, storage
+from visum import storage
 from visum.config import Duration
 from visum.data import load, sources
 from visum.data import split as splits
-from visum.data.decode import EXTRA_FORMATS
-from visum.errors import DataError, NotEnoughData, UnreadableImage
 from visum.judge import calibrate
 from visum.judge import evaluate as judge
 from visum.models import aside, predict
@@ -28,54 +23,12 @@ from visum.models.embed import Network, embed, missing
 from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
-from visum.types import (
-    Bundle,
-    Embeddings,
-    Finding,
-    Fit,
-    Manifest,
-    Predictions,
-    Preprocess,
-    Score,
-    Task,
-    in_split,
-    probabilities,
-    rows,
-)
-from visum.workflow import audit, beside, plan, ready, record
+from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
+from visum.workflow import audit, beside, outcome, plan, ready, record
 from visum.workflow import ladder as climbing
 from visum.workflow.checked import checked
+from visum.workflow.outcome import Run
 from visum.workflow.thumbnails import thumbnails
-
-GOLDEN = 8
-"""Images that travel inside the bundle, to prove at its destination that it still answers the same."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """Where a finished run is, and what came of it.
-
-    Attributes:
-        folder: RUN, with ``report.html``, ``metrics.json`` … in it.
-        bundle: the folder to ship.
-        report: the page to look at.
-        chosen: name of the rung that became the bundle.
-        scores: by metric, of the sealed test split, or of validation where there is no test split.
-        sealed: whether ``scores`` are of the test split.
-        ladder: rung → its headline score on validation.
-        findings: of the audit, most serious first.
-        seconds: all in all.
-    """
-
-    folder: Path
-    bundle: Path
-    report: Path
-    chosen: str
-    scores: dict[str, Score]
-    sealed: bool
-    ladder: dict[str, Score]
-    findings: tuple[Finding, ...]
-    seconds: float
 
 
 @checked
@@ -185,7 +138,8 @@ def train(
             with stages.stage("decode", len(table)) as stage:
                 table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
                 stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
-            _check_readable(table, bad, strict)
+            ready.check_readable(table, bad, strict=strict)
+            ready.check_enough(table)
             with stages.stage("network") as stage:
                 network = preparing.result()
                 stage.detail = network.backbone.name
@@ -230,7 +184,7 @@ def train(
         with stages.stage("calibrate") as stage:
             held = best.validation
             held = replace(held, thresholds=calibrate.thresholds(probabilities(held), held.labels, held.task))
-            made = _bundle(best, base, spec, held, table)
+            made = outcome.bundle(best, base, spec, held, table)
             stage.detail = f"temperature {made.temperature:.3g}"
         with stages.stage("doubt labels") as stage:
             open_rows = ~in_split(table, "test")
@@ -246,55 +200,26 @@ def train(
             stage.detail = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
 
         with stages.stage("test") as stage:
-            blocks = {"validation": judge.evaluate(held, seed=seed)}
-            model = predict.Model(made, engine)
-            test: Predictions | None = None
+            answers, model = {"validation": held}, predict.Model(made, engine)
             if in_split(table, "test").any():
                 record.open_test(facts, table)
-                test = predict.of_table(rows(table, in_split(table, "test")), model)
-                blocks["test"] = judge.evaluate(test, seed=seed)
+                answers["test"] = predict.of_table(rows(table, in_split(table, "test")), model)
                 often = facts["test_openings"]
-                stage.detail = f"{len(test):,} images, opened {'once' if often == 1 else f'{often} times'}"
+                stage.detail = f"{len(answers['test']):,} images, opened {'once' if often == 1 else f'{often} times'}"
+            blocks = {split: judge.evaluate(each, seed=seed) for split, each in answers.items()}
 
-        with stages.stage("write") as stage:
+        with stages.stage("write"):
             data_block = record.data_facts(table, [{"id": e.path, "reason": e.reason} for e in bad], data)
             facts.update(data=data_block, backbone=base.name, preprocess=asdict(spec), seconds=stages.seconds())
-            made = replace(made, notes=_notes(facts, blocks, findings, best, backbone))
-            bundles.write(made, folder / "bundle", _golden(table, model))
-            metrics = _metrics(made, best, rungs, blocks)
-            _write(folder, table, findings, metrics, rungs)
-            with record.saving(folder / "predictions"), storage.atomic_folder(folder / "predictions") as draft:
-                held.save(draft, "validation")
-                if test is not None:
-                    test.save(draft, "test")
+            made = replace(made, notes=outcome.notes(facts, blocks, findings, best, backbone))
+            bundles.write(made, folder / "bundle", outcome.golden(table, model))
+            outcome.write(folder, table, findings, outcome.metrics(made, best, rungs, blocks), rungs, answers)
         facts["seconds"] = stages.seconds()
         facts["status"] = "finished"
         storage.write_json(folder / "run.json", facts)
         page = report.write(folder, thumbnail=thumbnails(table, spec))
         storage.evict()
-    final = blocks.get("test", blocks["validation"])["metrics"]
-    return Run(
-        folder,
-        folder / "bundle",
-        page,
-        best.name,
-        {name: Score(name, **score) for name, score in final.items()},
-        test is not None,
-        {rung.name: rung.metrics()[judge.headline(table.task)] for rung in rungs},
-        findings,
-        stages.seconds(),
-    )
-
-
-def _check_readable(table: Manifest, bad: Sequence[UnreadableImage], strict: bool) -> None:
-    if bad and strict:
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise DataError(
-            f"{bad[0].path}: {bad[0].reason}{more}", allowed="no unreadable file with --strict", next="without it"
-        )
-    if not len(table):
-        raise NotEnoughData(f"none of {len(bad)} files could be read; the first: {bad[0]}", next="visum doctor FILE")
-    ready.check_enough(table)
+    return outcome.told(folder, page, best, rungs, blocks, findings, stages.seconds())
 
 
 def _engine(network: Network, fresh: int, seconds: float) -> dict[str, Any]:
@@ -315,94 +240,3 @@ def _renumbered(clusters: Any, where: Any) -> Any:
     """Cluster numbers of the rows ``where``, as rows of the smaller table."""
     _, first, numbers = np.unique(clusters[where], return_index=True, return_inverse=True)
     return first[numbers]
-
-
-def _bundle(
-    rung: climbing.Rung, base: pretrained.Backbone, spec: Preprocess, held: Predictions, table: Manifest
-) -> Bundle:
-    tensors = dict(rung.weights)
-    if rung.architecture is not None and rung.architecture["kind"] == "probe":
-        tensors.update({f"backbone.{name}": value for name, value in base.weights.items()})
-    return Bundle(table.task, table.classes, rung.architecture or {}, spec, tensors, held.temperature, held.thresholds)
-
-
-def _golden(table: Manifest, model: predict.Model) -> list[bundles.Golden]:
-    """Up to ``GOLDEN`` validation images with what the bundle answers, one class after the other."""
-    order = np.flatnonzero(in_split(table, "validation"))
-    labels = [table.labels[row] for row in order]
-    seen: dict[Any, int] = {}
-    turn = [seen.update({label: seen.get(label, -1) + 1}) or seen[label] for label in labels]
-    picked = [int(order[at]) for at in np.argsort(turn, kind="stable")[:GOLDEN]]
-    data = [Path(load.location(table, row)).read_bytes() for row in picked]
-    answers = [z for z in predict.stream(data, model, extra_formats=EXTRA_FORMATS) if isinstance(z, np.ndarray)]
-    b = model.bundle
-    p = probabilities(
-        Predictions(table.ids[picked], np.stack(answers), np.zeros(0, np.int64), b.classes, b.task, "", b.temperature)
-    )
-    return [
-        (table.ids[row].rsplit("/", 1)[-1], blob, answer) for row, blob, answer in zip(picked, data, p, strict=True)
-    ]
-
-
-def _notes(
-    facts: dict[str, Any], blocks: dict[str, Any], findings: Sequence[Finding], rung: climbing.Rung, backbone: str
-) -> dict[str, Any]:
-    """What the model card tells."""
-    data = facts["data"]
-    known = pretrained.PACKAGED.get(backbone)
-    source = {"licence": known.licence, "source": known.source} if known else {}
-    probe = rung.architecture is not None and rung.architecture["kind"] == "probe"
-    return {
-        "visum": __version__,
-        "created": facts["started"],
-        "command": facts["command"],
-        "training": {"Chosen on validation": rung.name, "How": rung.detail},
-        "data": {"name": Path(data["path"]).name, **{key: data[key] for key in ("n", "digest", "splits", "counts")}},
-        "scores": {split: block["metrics"] for split, block in blocks.items()},
-        "findings": [finding.message for finding in findings],
-        "versions": facts["versions"],
-        **({"backbone": {"name": facts["backbone"], **source}} if probe else {}),
-    }
-
-
-def _metrics(
-    made: Bundle, best: climbing.Rung, rungs: Sequence[climbing.Rung], blocks: dict[str, Any]
-) -> dict[str, Any]:
-    """``metrics.json``."""
-    return {
-        "task": made.task,
-        "classes": list(made.classes),
-        "chosen": best.name,
-        "temperature": made.temperature,
-        "thresholds": list(made.thresholds),
-        "splits": blocks,
-        "ladder": [
-            {
-                "name": rung.name,
-                "seconds": round(rung.seconds, 3),
-                "n": len(rung.validation),
-                "metrics": {name: _plain(score) for name, score in rung.metrics().items()},
-                "chosen": rung is best,
-                "detail": rung.detail,
-            }
-            for rung in rungs
-        ],
-    }
-
-
-def _plain(score: Score) -> dict[str, Any]:
-    return {key: value for key, value in asdict(score).items() if key != "name"}
-
-
-def _write(
-    folder: Path, table: Manifest, findings: Sequence[Finding], metrics: dict[str, Any], rungs: Sequence[climbing.Rung]
-) -> None:
-    with record.saving(folder / "manifest.parquet") as draft:
-        table.save(draft)
-    storage.write_json(folder / "findings.json", [asdict(finding) for finding in findings])
-    storage.write_json(folder / "metrics.json", metrics)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["rung", "l2", "validation_log_loss"])
-    writer.writerows([rung.name, strength, f"{loss:.6f}"] for rung in rungs for strength, loss in rung.history)
-    storage.write_atomic(folder / "history.csv", text.getvalue())
