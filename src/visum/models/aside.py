@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from visum.errors import ModelError, VisumError
+from visum.errors import ModelError, StorageError, VisumError
 from visum.types import Preprocess
 
 _running: set[subprocess.Popen[str]] = set()
@@ -27,7 +27,7 @@ def run(job: str, order: Mapping[str, Any]) -> None:
     """Do one of ``JOBS`` in a child and wait for it.
 
     Raises:
-        ModelError: what the child said, or that it died.
+        ModelError, StorageError: what the child said, or that it died.
     """
     path = os.pathsep.join([entry for entry in sys.path if entry])
     child = subprocess.Popen(
@@ -64,12 +64,13 @@ def ended() -> Iterator[None]:
         raise
 
 
-def _told(said: str, code: int) -> ModelError:
+def _told(said: str, code: int) -> VisumError:
     """The child's own error, or its last words."""
     last = said.strip().splitlines()[-1] if said.strip() else ""
+    kind = StorageError if code == StorageError.exit_code else ModelError
     try:
         error = json.loads(last)
-        return ModelError(error["got"], allowed=error["allowed"], next=error["next"])
+        return kind(error["got"], allowed=error["allowed"], next=error["next"])
     except (ValueError, KeyError, TypeError):
         why = last or f"exit code {code}"
         return ModelError(f"the network could not be built: {why}", next="--engine torch, or visum doctor")
@@ -93,13 +94,15 @@ def export(order: Mapping[str, Any]) -> None:
 
     spec = Preprocess.from_json(order["preprocess"])
     tensors = safefile.safe_tensors(order["weights"])
-    backbone = Backbone(order["name"], tensors, spec, tuple(order["stages"]), order["digest"])
+    backbone = Backbone(order["name"], tensors, spec, tuple(order["stages"]), order["digest"], order["cut"])
     compiled.write_graph(backbone, spec)
 
 
-def ordered(name: str, stages: tuple[str, ...], digest: str, preprocess: Preprocess, weights: str) -> dict[str, Any]:
+def ordered(
+    name: str, stages: tuple[str, ...], digest: str, preprocess: Preprocess, weights: str, *, cut: str = ""
+) -> dict[str, Any]:
     """What ``export`` takes."""
-    spec = {"preprocess": asdict(preprocess), "weights": weights}
+    spec = {"preprocess": asdict(preprocess), "weights": weights, "cut": cut}
     return {"name": name, "stages": list(stages), "digest": digest, **spec}
 
 

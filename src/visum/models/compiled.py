@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -23,6 +23,7 @@ from visum.errors import ModelError
 from visum.models import aside
 from visum.models.weights import Backbone
 from visum.runtime import threads
+from visum.storage.files import explained
 from visum.types import Floats, Pixels, Preprocess, digest_of
 
 BATCH = 8
@@ -49,20 +50,29 @@ class Engine:
 def graph_path(backbone: Backbone, preprocess: Preprocess) -> Path:
     """Where the cache keeps the ONNX file of a backbone at one size."""
     spec = [preprocess.size, preprocess.mean, preprocess.std, preprocess.channels]
-    key = digest_of([GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages], spec])
+    cut = [backbone.cut] if backbone.cut else []
+    key = digest_of([GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages, *cut], spec])
     return storage.cache_folder() / "graphs" / f"{backbone.name.replace('/', '_')}-{preprocess.size}-{key[:24]}.onnx"
 
 
 def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
-    """The ONNX file of a backbone at one size, exported on the first call and kept in the cache."""
+    """The ONNX file of a backbone at one size, exported on the first call and kept in the cache.
+
+    Raises:
+        ModelError: the network cannot be built or exported at this size.
+        StorageError: no space for the weights on their way to the child, or for the graph in the cache.
+    """
     path = graph_path(backbone, preprocess)
     if not path.is_file():
         from safetensors.numpy import save_file
 
         with tempfile.TemporaryDirectory() as folder:
             waiting = str(Path(folder) / "weights.safetensors")
-            save_file({name: np.asarray(value, order="C") for name, value in backbone.weights.items()}, waiting)
-            order = aside.ordered(backbone.name, backbone.stages, backbone.digest, preprocess, waiting)
+            with explained(Path(waiting), "TMPDIR"):
+                save_file({name: np.asarray(value, order="C") for name, value in backbone.weights.items()}, waiting)
+            order = aside.ordered(
+                backbone.name, backbone.stages, backbone.digest, preprocess, waiting, cut=backbone.cut
+            )
             aside.run("export", order)
     return path
 
@@ -84,9 +94,7 @@ def exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
 
     import torch
 
-    from visum.models import zoo
-
-    trunk = zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
+    trunk = _module(backbone, preprocess)
     example = torch.zeros(2, preprocess.size, preprocess.size, 3, dtype=torch.uint8)
     axes = {"pixels": {0: "images"}, "embedding": {0: "images"}}
     names: dict[str, Any] = {"input_names": ["pixels"], "output_names": ["embedding"], "opset_version": 17}
@@ -109,6 +117,15 @@ def exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
         return path.read_bytes()
+
+
+def _module(backbone: Backbone, preprocess: Preprocess) -> Any:
+    """The PyTorch module of a backbone: the whole network, or its prefix."""
+    from visum.models import prefix, zoo
+
+    if backbone.cut:
+        return prefix.split(replace(backbone, preprocess=preprocess), backbone.cut).prefix
+    return zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
 
 
 def _refusal(what: str, error: Exception) -> ModelError:
@@ -173,9 +190,7 @@ def torch(backbone: Backbone, preprocess: Preprocess) -> Engine:
     """PyTorch eager in float32, channels-last: slow on a CPU, but takes every architecture and needs no export."""
     import torch as pytorch
 
-    from visum.models import zoo
-
-    network = zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
+    network = _module(backbone, preprocess)
     trunk: Any = network.to(memory_format=pytorch.channels_last)
     try:
         with pytorch.inference_mode():

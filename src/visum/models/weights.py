@@ -36,6 +36,8 @@ class Backbone:
         stages: module names whose outputs are pooled and put side by side, then the network's own pooled
             features; () takes the last three stages that the architecture declares.
         digest: hex SHA-256 over names and values.
+        cut: the stage after which the network ends: its output is then that stage's feature map, flattened, instead of
+            pooled embeddings (see ``models.prefix``). "" for the whole network.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Backbone:
     preprocess: Preprocess
     stages: tuple[str, ...]
     digest: str
+    cut: str = ""
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,81 @@ def _classifiers(network: torch.nn.Module) -> tuple[str, ...]:
     return (list(network.state_dict())[-1].rsplit(".", 1)[0],)
 
 
+def loaded(name: str, weights: Mapping[str, NDArray[Any]]) -> Any:
+    """The network with its weights; a classifier that does not fit is left untrained.
+
+    Raises:
+        ModelError: the weights are not this architecture's.
+    """
+    import torch
+
+    network: Any = build(name)
+    check_fit(name, weights, network)
+    own = network.state_dict()
+    own.update({k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape})
+    network.load_state_dict(own)
+    return network
+
+
+def stages(network: Any) -> tuple[str, ...]:
+    """Modules after which features are worth having, as timm declares them, first ones first."""
+    info: Any = getattr(network, "feature_info", None) or []
+    return tuple(entry["module"] for entry in (info if isinstance(info, list) else info.info))
+
+
+def watched(name: str, network: Any, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The stages that are pooled: those that are wanted, or else the last three that timm declares.
+
+    Raises:
+        ModelError: one of them is not a module of this network.
+    """
+    modules, declared = dict(network.named_modules()), stages(network)
+    if missing := [stage for stage in wanted if stage not in modules]:
+        raise ModelError(f"{name} has no stage {', '.join(missing)}", allowed=", ".join(declared) or "no stages")
+    return tuple(stage for stage in (wanted or declared[-3:]) if stage in modules)
+
+
+def Last(network: Any) -> torch.nn.Module:
+    """Normalised pixels float32 ``[B, 3, S, S]`` → what the classifier would see, not yet pooled where it pools itself."""
+    import torch
+
+    class Last(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: torch.Tensor) -> Any:
+            if hasattr(self.network, "forward_head"):
+                return self.network.forward_head(self.network.forward_features(x), pre_logits=True)
+            if hasattr(self.network, "features"):
+                return self.network.features(x)
+            return self.network(x)
+
+    if not hasattr(network, "forward_head") and not hasattr(network, "features"):
+        owner, _, leaf = _classifiers(network)[0].rpartition(".")
+        setattr(network.get_submodule(owner), leaf, torch.nn.Identity())
+    return Last().eval()
+
+
+def Normalise(preprocess: Preprocess) -> torch.nn.Module:
+    """uint8 pixels ``[B, S, S, 3]`` → normalised float32 ``[B, 3, S, S]``: the front of every graph."""
+    import torch
+
+    class Normalise(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = torch.nn.Buffer(torch.tensor(preprocess.mean).view(1, 3, 1, 1))
+            self.scale = torch.nn.Buffer(1 / torch.tensor(preprocess.std).view(1, 3, 1, 1))
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            x = pixels.permute(0, 3, 1, 2).float()
+            if preprocess.channels == "BGR":
+                x = x.flip(1)
+            return (x - self.mean) * self.scale
+
+    return Normalise().eval()
+
+
 def trunk(
     name: str, weights: Mapping[str, NDArray[Any]], stages: Sequence[str], preprocess: Preprocess
 ) -> torch.nn.Module:
@@ -167,33 +242,18 @@ def trunk(
     """
     import torch
 
-    network: Any = build(name)
-    check_fit(name, weights, network)
-    own = network.state_dict()
-    own.update({k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape})
-    network.load_state_dict(own)
-    info: Any = getattr(network, "feature_info", None) or []
-    declared = [entry["module"] for entry in (info if isinstance(info, list) else info.info)]
+    network = loaded(name, weights)
+    caught = watched(name, network, stages)
     modules = dict(network.named_modules())
-    watched = [stage for stage in (stages or declared[-3:]) if stage in modules]
-    if missing := [stage for stage in stages if stage not in modules]:
-        raise ModelError(f"{name} has no stage {', '.join(missing)}", allowed=", ".join(declared) or "no stages")
-
-    whole = not hasattr(network, "forward_head") and not hasattr(
-        network, "features"
-    )  # what its classifier sees is caught
 
     class Trunk(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = network
-            self.mean = torch.nn.Buffer(torch.tensor(preprocess.mean).view(1, 3, 1, 1))
-            self.scale = torch.nn.Buffer(1 / torch.tensor(preprocess.std).view(1, 3, 1, 1))
+            self.normalise = Normalise(preprocess)
+            self.last = Last(network)
             self.local = threading.local()  # what stages yielded, of the batch of the thread that asks
-            for stage in watched:
+            for stage in caught:
                 modules[stage].register_forward_hook(self._catch(stage))
-            if whole:
-                modules[_classifiers(network)[0]].register_forward_pre_hook(self._catch_input)
 
         def _catch(self, stage: str) -> Any:
             def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
@@ -201,22 +261,9 @@ def trunk(
 
             return hook
 
-        def _catch_input(self, module: Any, inputs: Any) -> None:
-            self.local.__dict__[""] = inputs[0]
-
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            x = pixels.permute(0, 3, 1, 2).float()
-            if preprocess.channels == "BGR":
-                x = x.flip(1)
-            x = (x - self.mean) * self.scale
-            if hasattr(network, "forward_head"):
-                last = network.forward_head(network.forward_features(x), pre_logits=True)
-            elif hasattr(network, "features"):
-                last = network.features(x)
-            else:
-                network(x)
-                last = self.local.__dict__[""]
-            return torch.cat([pooled(self.local.__dict__[stage]) for stage in watched] + [pooled(last)], dim=1)
+            last = self.last(self.normalise(pixels))
+            return torch.cat([pooled(self.local.__dict__[stage]) for stage in caught] + [pooled(last)], dim=1)
 
     return Trunk().eval()
 
