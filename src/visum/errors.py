@@ -85,6 +85,10 @@ class ModelError(VisumError):
     exit_code = 4
 
 
+class TrainingError(ModelError):
+    """Training cannot go on: the loss is not a number, or memory does not suffice."""
+
+
 class BundleError(ModelError):
     """A bundle or an exported file is broken, edited or newer than this visum."""
 

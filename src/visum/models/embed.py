@@ -7,14 +7,15 @@ picture by ``describe`` and kept under the digest of the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visum import storage
+from visum.data import augment
 from visum.data.load import in_order, picture, pixel_space
 from visum.data.pixels import fit, pixel_key
 from visum.models import compiled
@@ -22,6 +23,7 @@ from visum.models.weights import Backbone
 from visum.runtime import Step, no_step
 from visum.types import Embeddings, Floats, Manifest, Pixels, Preprocess, digest_of, rows
 
+View = Union[str, "Augmented"]
 _GROUP = 16
 """Pictures described per task: handing a task to another thread costs as much as a small picture."""
 
@@ -38,6 +40,20 @@ def mirror(batch: Pixels) -> Pixels:
 
 VIEWS: dict[str, Callable[[Pixels], Pixels]] = {"plain": plain, "mirror": mirror}
 """Deterministic views of a fitted batch uint8 ``[B, S, S, 3]``; each is embedded once and cached under its name."""
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """A view that is drawn: what ``data.augment`` makes of each picture under this seed and epoch.
+
+    Attributes:
+        steps: a preset or a list of augmentations, e.g. light, or flip,rotation.
+        seed, epoch: of the draw; together with the digest of the file they decide everything.
+    """
+
+    steps: str
+    seed: int
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -62,14 +78,14 @@ class Network:
 
 
 def embed(
-    table: Manifest, network: Network, *, views: Sequence[str] = ("plain",), step: Step = no_step
-) -> dict[str, Embeddings]:
+    table: Manifest, network: Network, *, views: Sequence[View] = ("plain",), step: Step = no_step
+) -> dict[View, Embeddings]:
     """Embeddings of every row under every view, from the store or computed and stored now.
 
     Args:
         table: indexed rows.
         network: what to run.
-        views: keys of ``VIEWS``.
+        views: keys of ``VIEWS``, or augmented ones.
         step: told of finished pictures (each view counts).
 
     Returns:
@@ -84,13 +100,14 @@ def embed(
     return out
 
 
-def missing(table: Manifest, network: Network, view: str = "plain") -> int:
+def missing(table: Manifest, network: Network, view: View = "plain") -> int:
     """How many files the network has not seen yet."""
     return len(_missing(table, _space(network, view)))
 
 
-def _space(network: Network, view: str) -> storage.Space:
-    name = f"embed-{network.backbone.name.replace('/', '_')}-{view}-{network.digest[:16]}"
+def _space(network: Network, view: View) -> storage.Space:
+    words = view if isinstance(view, str) else f"drawn-{digest_of([augment.VERSION, *astuple(view)])[:16]}"
+    name = f"embed-{network.backbone.name.replace('/', '_')}-{words}-{network.digest[:16]}"
     return storage.space(name, "float16")
 
 
@@ -100,19 +117,26 @@ def _missing(table: Manifest, space: storage.Space) -> Manifest:
     return rows(table, np.array(sorted(first.values()), np.int64))
 
 
-def _fill(table: Manifest, network: Network, view: str, space: storage.Space, step: Step) -> None:
+def _fill(table: Manifest, network: Network, view: View, space: storage.Space, step: Step) -> None:
     todo = _missing(table, space)
     step(len(table) - len(todo))
     if not len(todo):
         return
-    pixels, spec, change, run = pixel_space(network.preprocess), network.preprocess, VIEWS[view], network.engine.run
+    pixels, spec, run = pixel_space(network.preprocess), network.preprocess, network.engine.run
+
+    def seen(batch: Pixels, keys: Sequence[str]) -> Pixels:
+        if isinstance(view, str):
+            return VIEWS[view](batch)
+        return augment.augment(
+            batch, view.steps, seed=view.seed, epoch=view.epoch, keys=keys, background=spec.background
+        )
 
     def vectors(start: int) -> NDArray[np.float16]:
         stop = min(start + compiled.BATCH, len(todo))
         batch = np.empty((stop - start, spec.size, spec.size, 3), np.uint8)
         for row in range(start, stop):
             fit(picture(todo, row, pixels, spec), spec, batch[row - start])
-        return stored(run(change(batch)))
+        return stored(run(seen(batch, todo.sha256[start:stop].tolist())))
 
     done = 0
     with space.writer() as writer:

@@ -1,0 +1,195 @@
+"""The one loop: any model under any objective.
+
+Order, augmentation and every other draw are functions of (seed, epoch, step), never of what was drawn before. A run that was
+killed and goes on from its last checkpoint therefore ends with the same bytes as one that was not, on the same machine and with
+the same number of threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from visum.errors import TrainingError
+from visum.learn import checkpoint, ema, optim
+from visum.learn.objectives import Batch, Objective
+from visum.learn.schedules import Schedule
+from visum.runtime import Step, no_step
+
+Batches = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+"""epoch → (x, target) of its steps, in an order that depends on the epoch alone."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the history.
+
+    Attributes:
+        epoch: from 1.
+        seconds: since training began, earlier parts of an interrupted run included.
+        loss: mean of the training objective.
+        score: of validation, higher is better.
+        rate: the last learning rate, of the group that learns fastest.
+    """
+
+    epoch: int
+    seconds: float
+    loss: float
+    score: float
+    rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of it: ``model`` holds the weights of the best epoch.
+
+    Attributes:
+        history: of all epochs.
+        best: number of the best epoch; 0 if none was better than the start.
+        stopped: why training ended: "done", "early" or "time".
+    """
+
+    history: tuple[Epoch, ...]
+    best: int
+    stopped: str
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    *,
+    rate: float,
+    schedule: Schedule,
+    epochs: int,
+    steps: int,
+    validate: Callable[[nn.Module], float],
+    seed: int = 0,
+    average: float | None = None,
+    clip: float | None = None,
+    accumulate: int = 1,
+    patience: int | None = None,
+    start: float = -math.inf,
+    room: Callable[[float], bool] = lambda _: True,
+    opening: Callable[[nn.Module, int], None] = lambda *_: None,
+    save: Path | None = None,
+    key: str = "",
+    accelerator: Any = None,
+    step: Step = no_step,
+) -> Trained:
+    """Train, validate after each epoch, and leave the best weights in ``model``.
+
+    Args:
+        model: what is trained, in place.
+        batches: see ``Batches``; each process of several takes its share of every batch.
+        objective: of ``objectives``.
+        optimiser: of ``optim.OPTIMISERS``.
+        rate, schedule: the base rate, and the factor of it at each moment.
+        epochs, steps: how long; ``steps`` batches an epoch.
+        validate: model → score, higher is better; called in eval mode without gradients.
+        seed: of dropout, mixing and everything else that draws.
+        average: largest decay of the moving average of weights (see ``ema.decay``), which is then what is validated and kept.
+        clip: largest norm of the gradient.
+        accumulate: batches whose gradients are added up for one update.
+        patience: epochs without a better score after which training ends.
+        start: score to beat: if no epoch does, ``best`` is 0 and the weights are those of the last epoch.
+        room: seconds of the longest epoch so far → whether there is time for one more.
+        opening: called with model and epoch (from 0) after ``model.train()``: freezes parts, puts others back into eval mode.
+        save: checkpoint file; written after each epoch, read at the start.
+        key: digest of everything that the result depends on; a checkpoint of another key is not gone on with.
+        accelerator: of Hugging Face Accelerate, for devices, precision and several processes; None for plain CPU.
+        step: told of finished images.
+
+    Raises:
+        TrainingError: the loss is not a number any more. The last good checkpoint is kept.
+    """
+    history: list[Epoch] = []
+    best, stopped, spent = 0, "done", 0.0
+    top, top_weights = start, None
+    mean: ema.Average | None = None
+    inner = model if accelerator is None else accelerator.unwrap_model(model)
+    rank, world = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    if save is not None and (found := checkpoint.read(save, key, inner, optimiser)) is not None:
+        facts, mean, top_weights = found
+        history = [Epoch(**line) for line in facts["history"]]
+        best, spent = facts["best"], history[-1].seconds
+        top = history[best - 1].score if best else start
+    if average is not None and mean is None:
+        mean = ema.start(inner)
+
+    def one_step(epoch: int, number: int, x: Tensor, target: Tensor) -> float:
+        done = epoch * steps + number
+        share = done / max(1, epochs * steps - 1)
+        optim.set_rate(optimiser, rate * schedule(share, [-line.score for line in history]), share)
+        draw = np.random.default_rng([seed, epoch, number])
+        torch.manual_seed(int(draw.integers(2**62)) + rank)
+        x, target = x[rank::world], target[rank::world]
+        if accelerator is not None:
+            x, target = x.to(accelerator.device), target.to(accelerator.device)
+        batch = Batch(x, target, torch.ones(len(x), device=x.device), draw)
+        with contextlib.nullcontext() if accelerator is None else accelerator.autocast():
+            loss, _ = objective(model, batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss became {value} in epoch {epoch + 1}, step {number + 1}",
+                allowed="a finite loss",
+                next="a smaller --learning-rate or a longer --warm-up; the last good checkpoint is kept",
+            )
+        if accelerator is None:
+            torch.autograd.backward(loss / accumulate)
+        else:
+            accelerator.backward(loss / accumulate)
+        if (number + 1) % accumulate == 0 or number + 1 == steps:
+            if clip is not None:
+                optim.clip(model, clip)
+            optimiser.step()
+            optimiser.zero_grad()
+            if mean is not None and average is not None:
+                ema.update(mean, inner, ema.decay(done // accumulate + 1, most=average))
+        return value
+
+    begin, longest = time.monotonic() - spent, 0.0
+    for epoch in range(len(history), epochs):
+        if patience is not None and len(history) - best >= patience:
+            stopped = "early"
+            break
+        if history and not room(longest):
+            stopped = "time"
+            break
+        entered = time.monotonic()
+        model.train()
+        opening(inner, epoch)
+        total, seen = 0.0, 0
+        for number, (x, target) in enumerate(batches(epoch)):
+            total += one_step(epoch, number, x, target) * len(x)
+            seen += len(x)
+            step(len(x))
+        model.eval()
+        with contextlib.nullcontext() if mean is None else ema.applied(inner, mean), torch.no_grad():
+            score = validate(model)
+            if score > top:
+                best, top = epoch + 1, score
+                top_weights = {name: value.detach().clone() for name, value in inner.state_dict().items()}
+        longest = max(longest, time.monotonic() - entered)
+        fastest = max(group["lr"] for group in optimiser.param_groups)
+        history.append(Epoch(epoch + 1, time.monotonic() - begin, total / max(1, seen), score, fastest))
+        if save is not None and rank == 0:
+            lines = [asdict(line) for line in history]
+            checkpoint.write(save, inner, optimiser, mean, top_weights, {"key": key, "history": lines, "best": best})
+    if top_weights is not None:
+        inner.load_state_dict(top_weights)
+    elif mean is not None:
+        inner.load_state_dict(mean)
+    model.eval()
+    return Trained(tuple(history), best, stopped)

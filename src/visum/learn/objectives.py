@@ -1,0 +1,85 @@
+"""Objectives: what a model is asked for in one step. Every way of training is one of these; the loop is the same for all.
+
+An objective is a function ``(model, batch) -> (loss [], logits [B, K])`` that can be differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits float32 ``[B, K]``, target float32 ``[B, K]``) → one number a row, ``[B]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images of one step.
+
+    Attributes:
+        x: what the model sees: pixels or features, first axis B.
+        target: float32 ``[B, K]``: one-hot, soft or multi-hot.
+        weight: float32 ``[B]`` >= 0, how much each row counts in the mean.
+        draw: of everything random in this step, and a function of (seed, epoch, step) alone.
+    """
+
+    x: Tensor
+    target: Tensor
+    weight: Tensor
+    draw: np.random.Generator
+
+
+Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp_min(1e-12)
+
+
+def supervised(loss: Loss) -> Objective:
+    """The mean loss of what the model answers."""
+
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(batch.x).float()
+        return _mean(loss(logits, batch.target), batch.weight), logits
+
+    return objective
+
+
+def mixed(loss: Loss, mix: Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]) -> Objective:
+    """Supervised on batches whose rows are mixed first (mixup, cutmix); ``mix`` maps (x, target, draw) to the same."""
+
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        x, target = mix(batch.x, batch.target, batch.draw)
+        logits = model(x).float()
+        return _mean(loss(logits, target), batch.weight), logits
+
+    return objective
+
+
+def distilled(teacher: Callable[[Tensor], Tensor], loss: Loss, *, share: float, temperature: float) -> Objective:
+    """Hinton et al. 2015: ``share`` of the loss asks for the teacher's softened answer, the rest for the label.
+
+    Args:
+        teacher: x → logits ``[B, K]``, not differentiated.
+        loss: of the labels.
+        share: 0 … 1.
+        temperature: > 0; the soft part is scaled by its square, so that gradients keep their size.
+    """
+
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(batch.x).float()
+        with torch.no_grad():
+            wanted = (teacher(batch.x).float() / temperature).softmax(1)
+        soft = nn.functional.kl_div((logits / temperature).log_softmax(1), wanted, reduction="none").sum(1)
+        values = share * temperature**2 * soft + (1 - share) * loss(logits, batch.target)
+        return _mean(values, batch.weight), logits
+
+    return objective
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {"supervised": supervised, "mixed": mixed, "distilled": distilled}
