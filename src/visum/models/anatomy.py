@@ -170,7 +170,11 @@ def of_network(network: torch.nn.Module, pictures: torch.Tensor) -> Anatomy:
 
 
 def _shown(
-    name: str, module: torch.nn.Module, parameters: dict[str, int], adds: Counter[str], shapes: dict[str, tuple[int, ...]]
+    name: str,
+    module: torch.nn.Module,
+    parameters: dict[str, int],
+    adds: Counter[str],
+    shapes: dict[str, tuple[int, ...]],
 ) -> list[str]:
     """Names of the modules below ``module`` that become rows."""
     found = []

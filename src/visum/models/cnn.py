@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "cnn"
+SIZE = 64
+"""Input side in pixels where nothing else is said; any other will do."""
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "gelu": "GELU", "swish": "SiLU", "mish": "Mish"}
 """Name → class in ``torch.nn``. Swish: Ramachandran et al. 2017; Mish: Misra 2020."""
 POOLS = {"max": "MaxPool2d", "average": "AvgPool2d"}
@@ -172,7 +174,9 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
 
         def __init__(self, before: int, width: int) -> None:
             normal = [nn.BatchNorm2d(width)] if layers.batch_norm else []
-            convolution = nn.Conv2d(before, width, layers.kernel, padding=layers.kernel // 2, bias=not layers.batch_norm)
+            convolution = nn.Conv2d(
+                before, width, layers.kernel, padding=layers.kernel // 2, bias=not layers.batch_norm
+            )
             super().__init__(convolution, *normal, activation(), getattr(nn, POOLS[layers.pool])(2))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -11,54 +11,79 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.errors import ModelError
+from visum.models import cnn, fixed
 from visum.types import Preprocess
 
 if TYPE_CHECKING:
     import torch
 
 
-def build(name: str, *, classes: int | None = None) -> torch.nn.Module:
+def build(name: str, *, classes: int | None = None, size: int | None = None) -> torch.nn.Module:
     """An untrained network in eval mode.
 
     Args:
-        name: any timm or torchvision architecture.
+        name: any timm or torchvision architecture, or ``cnn:…`` (``models.cnn``).
         classes: outputs of the final layer; None keeps the architecture's own.
+        size: input side in pixels, for networks that are made for one size only; None keeps the architecture's own.
 
     Raises:
-        ModelError: no such architecture; the message names the nearest ones.
+        ModelError: no such architecture, and the nearest names; or it cannot be made for this size, and the nearest sizes.
     """
+    check_name(name)
+    try:
+        if size is not None and fixed.own(name) not in (None, size):
+            fixed.check(name, size)
+        return create(name, classes=classes, size=size)
+    except (RuntimeError, ValueError) as error:  # e.g. NAME.TAG with a tag that timm does not know
+        raise ModelError(
+            f"{name!r} cannot be built: {error}", next="visum models SEARCH lists architectures"
+        ) from error
+
+
+def create(name: str, *, classes: int | None = None, size: int | None = None) -> torch.nn.Module:
+    """As ``build``, for a name that is known; raises whatever the library behind the name raises."""
     import warnings
 
     import timm
     import torchvision
 
-    sizes: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    try:
-        if timm.is_model(name):
-            return _eval(timm.create_model(name, pretrained=False, **sizes))
-        if name in torchvision.models.list_models(module=torchvision.models):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about initial values, which are overwritten
-                return _eval(torchvision.models.get_model(name, weights=None, **sizes))
-    except (RuntimeError, ValueError) as error:  # e.g. NAME.TAG with a tag that timm does not know
-        raise ModelError(
-            f"{name!r} cannot be built: {error}", next="visum models SEARCH lists architectures"
-        ) from error
-    near = nearest(name)
-    hint = f"one of {', '.join(near)}" if near else "visum models SEARCH lists architectures"
-    raise ModelError(f"no architecture is called {name!r}", next=hint)
-
-
-def _eval(network: torch.nn.Module) -> torch.nn.Module:
+    settings: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if cnn.is_name(name):
+        return cnn.build(name) if classes is None else cnn.build(name, classes)
+    settings |= fixed.keywords(name, size)
+    network: torch.nn.Module
+    if timm.is_model(name):
+        network = timm.create_model(name, pretrained=False, **settings)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about initial values, which are overwritten
+            network = torchvision.models.get_model(name, weights=None, **settings)
     return network.eval()
 
 
-def names() -> list[str]:
-    """Every architecture that ``build`` takes, timm's first."""
+def check_name(name: str) -> None:
+    """An architecture of this name exists.
+
+    Raises:
+        ModelError: there is none; the message names the nearest ones.
+    """
     import timm
     import torchvision
 
-    ours = timm.list_models()
+    if cnn.is_name(name):
+        cnn.parse(name)
+    elif not timm.is_model(name) and name not in torchvision.models.list_models(module=torchvision.models):
+        near = nearest(name)
+        hint = f"one of {', '.join(near)}" if near else "visum models SEARCH lists architectures"
+        raise ModelError(f"no architecture is called {name!r}", next=hint)
+
+
+def names() -> list[str]:
+    """Every architecture that ``build`` takes: our own, timm's, torchvision's."""
+    import timm
+    import torchvision
+
+    ours = [cnn.NAME, *timm.list_models()]
     return ours + sorted(set(torchvision.models.list_models(module=torchvision.models)) - set(ours))
 
 
@@ -76,6 +101,8 @@ def preprocess(name: str, size: int | None = None) -> Preprocess:
     import timm
     from timm.data.config import resolve_data_config
 
+    if cnn.is_name(name):
+        return Preprocess(size=size or cnn.SIZE)
     if not timm.is_model(name):
         mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
         return Preprocess(size=size or 224, filter="bilinear", mean=mean, std=std)
@@ -128,9 +155,10 @@ def check_fit(name: str, weights: Mapping[str, NDArray[Any]], network: torch.nn.
         ModelError: names the first tensors that are missing or have another shape.
     """
     network = build(name) if network is None else network
+    weights = fixed.carried(name, weights, network)
     # counters of batches seen are for training only, and many files leave them out
     ours = {k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    heads = _classifiers(network)
+    heads = classifiers(network)
     wrong = [
         f"{key}: wanted {shape}, got {tuple(weights[key].shape) if key in weights else 'nothing'}"
         for key, shape in ours.items()
@@ -143,7 +171,7 @@ def check_fit(name: str, weights: Mapping[str, NDArray[Any]], network: torch.nn.
         )
 
 
-def _classifiers(network: torch.nn.Module) -> tuple[str, ...]:
+def classifiers(network: torch.nn.Module) -> tuple[str, ...]:
     """Names of the final layers: timm says, and torchvision defines them last."""
     named: Any = getattr(network, "default_cfg", {}).get("classifier", ())
     if named:
@@ -151,15 +179,21 @@ def _classifiers(network: torch.nn.Module) -> tuple[str, ...]:
     return (list(network.state_dict())[-1].rsplit(".", 1)[0],)
 
 
-def loaded(name: str, weights: Mapping[str, NDArray[Any]]) -> Any:
+def loaded(name: str, weights: Mapping[str, NDArray[Any]], size: int | None = None) -> Any:
     """The network with its weights; a classifier that does not fit is left untrained.
 
+    Args:
+        name: architecture.
+        weights: its tensors; tables of positions are interpolated where they were trained at another size.
+        size: input side in pixels, for networks that are made for one size only.
+
     Raises:
-        ModelError: the weights are not this architecture's.
+        ModelError: the weights are not this architecture's, or it cannot be made for this size.
     """
     import torch
 
-    network: Any = build(name)
+    network: Any = build(name, size=size)
+    weights = fixed.carried(name, weights, network, size)
     check_fit(name, weights, network)
     own = network.state_dict()
     own.update({k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape})
@@ -202,7 +236,7 @@ def Last(network: Any) -> torch.nn.Module:
             return self.network(x)
 
     if not hasattr(network, "forward_head") and not hasattr(network, "features"):
-        owner, _, leaf = _classifiers(network)[0].rpartition(".")
+        owner, _, leaf = classifiers(network)[0].rpartition(".")
         setattr(network.get_submodule(owner), leaf, torch.nn.Identity())
     return Last().eval()
 
@@ -238,11 +272,11 @@ def trunk(
         preprocess: mean, std and channel order go into the graph.
 
     Raises:
-        ModelError: the weights or the stages are not this architecture's.
+        ModelError: the weights or the stages are not this architecture's, or it does not take pictures of this size.
     """
     import torch
 
-    network = loaded(name, weights)
+    network = loaded(name, weights, preprocess.size)
     caught = watched(name, network, stages)
     modules = dict(network.named_modules())
 
