@@ -9,6 +9,7 @@ import math
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from visum import storage
 from visum.errors import CorruptFile, Locked, StorageError, UsageError
 from visum.storage import store
+from visum.storage.files import explained
 from visum.storage.store import Space
 
 Rows = dict[str, NDArray[Any]]
@@ -329,6 +331,44 @@ def test_write_atomic(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot write .*: is a directory"):
         storage.write_atomic(tmp_path / "deep", "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["deep", longest.name])
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for target in (pipe, link):
+        reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+        storage.write_atomic(target, "é")
+        assert reader.communicate(timeout=10)[0] == b"\xc3\xa9"
+        assert stat.S_ISFIFO(target.stat().st_mode)
+    assert link.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_devices_are_written_to(tmp_path: Path) -> None:
+    code = "import sys; from visum import storage; storage.write_json(sys.argv[1], {'a': 1})"
+    assert json.loads(run(code, "/dev/stdout")) == {"a": 1}
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run([sys.executable, "-c", code, "/dev/stdout"], stdout=out, check=True, timeout=60)
+    assert json.loads((tmp_path / "out").read_text()) == {"a": 1}
+    assert Path("/dev/stdout").is_symlink()
+    assert run(code, "/dev/null") == ""
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    if Path("/dev/full").exists():
+        with pytest.raises(StorageError, match="no space left while writing /dev/full"):
+            storage.write_atomic("/dev/full", "x")
+
+
+def test_the_words_of_safetensors_are_told_like_those_of_the_system(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    target = tmp_path / "w.safetensors"
+    full = r"no space left while writing .*w\.safetensors\. Try: free some space \(or set TMPDIR to a larger disk\)"
+    with full_disk(1000), pytest.raises(StorageError, match=full), explained(target, "TMPDIR"):
+        save_file({"x": np.zeros(1000)}, target)
+    with pytest.raises(StorageError, match=r"cannot write .*w\.safetensors: .*VISUM_CACHE"), explained(target):
+        save_file({"x": np.zeros(1)}, tmp_path / "nowhere" / "w.safetensors")
 
 
 def test_write_json_is_json(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from visum.cli.show import plain
 from visum.errors import UsageError
-from visum.storage.files import explained
+from visum.storage.files import explained, flows
 from visum.workflow.predict import Answer
 
 ROWS = 4096
@@ -42,7 +42,7 @@ def _draft(out: Path) -> Iterator[Path]:
     with explained(out):
         if out.is_dir():
             raise UsageError(f"--out {out} is a folder", allowed="the name of a file", next=f"--out {out}/answers.csv")
-        if out.exists() and not out.is_file():
+        if flows(out):
             yield out
             return
         out.parent.mkdir(parents=True, exist_ok=True)

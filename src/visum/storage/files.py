@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -20,24 +22,39 @@ import numpy as np
 from visum.errors import Locked, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CODE = re.compile(r"os error (\d+)")  # in the words of libraries written in Rust
 _NAME = 40  # letters of a name that its draft keeps: four bytes each still leave room in the 255 of a file name
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns the operating system's errors about writing ``path`` into sentences."""
+def explained(path: Path, variable: str = "VISUM_CACHE") -> Iterator[None]:
+    """Turns the errors of the operating system, and of safetensors, about writing ``path`` into sentences.
+
+    Args:
+        path: of a file or folder.
+        variable: of the environment, by which people may move it to another disk.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
+    except Exception as error:
+        from safetensors import SafetensorError
+
+        if isinstance(error, OSError):
+            code, why = error.errno, os.strerror(error.errno or 0).lower()
+        elif isinstance(error, SafetensorError):
+            found = _CODE.search(str(error))
+            code, why = int(found[1]) if found else None, str(error)
+        else:
+            raise
+        if code in _FULL:
             raise StorageError(
                 f"no space left while writing {path}",
-                next="free some space (or set VISUM_CACHE to a larger disk); what was finished before is intact",
+                next=f"free some space (or set {variable} to a larger disk); what was finished before is intact",
             ) from error
         raise StorageError(
-            f"cannot write {path}: {os.strerror(error.errno or 0).lower()}",
+            f"cannot write {path}: {why}",
             allowed="a folder that you may write to",
-            next="another --out, or VISUM_CACHE for the cache",
+            next=f"another --out, or another {variable}",
         ) from error
 
 
@@ -55,12 +72,18 @@ def digest_file(path: str | Path) -> str:
 def write_atomic(path: str | Path, data: bytes | str) -> None:
     """Write a whole file or nothing: a temporary sibling, flushed to disk, renamed over ``path``.
 
+    A device or a pipe (``/dev/stdout``, a FIFO) is never replaced by a file: it is written to.
+
     Raises:
         StorageError: disk full or not writable; the previous file is intact and no partial file is left.
     """
     path = Path(path)
     blob = data.encode() if isinstance(data, str) else data
     with explained(path):
+        if flows(path):
+            with path.open("ab") as flow:
+                flow.write(blob)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAME]}.", suffix=".tmp", dir=path.parent)
         try:
@@ -74,6 +97,17 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(name)  # noqa: PTH108
             raise
+
+
+def flows(path: Path) -> bool:
+    """Whether bytes written there go somewhere else: a device, a pipe, or an open file of this process (``/dev/stdout``)."""
+    if os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):  # noqa: PTH100 - links must stay links
+        return True
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_json(path: str | Path, value: Any) -> None:

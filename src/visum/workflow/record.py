@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from visum import __version__, config, runtime, storage
-from visum.errors import Interrupted, StorageError, UsageError
+from visum.errors import Interrupted, UsageError
 from visum.storage.files import explained
 from visum.types import SPLITS, Manifest, digest_of, in_split, printable, targets
 from visum.workflow import ready
@@ -95,16 +95,12 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
 @contextlib.contextmanager
 def saving(path: Path) -> Iterator[Path]:
     """Errors of libraries that write below ``path`` as sentences; a file is written to the draft yielded, then renamed."""
-    from safetensors import SafetensorError
-
     draft = path.with_name(f".{path.name}.tmp")
     try:
         with explained(path):
             yield draft
             if draft.exists():
                 draft.replace(path)
-    except SafetensorError as error:
-        raise StorageError(f"cannot write {path}: {error}", next="free some space, or another --out") from error
     finally:
         draft.unlink(missing_ok=True)
 
