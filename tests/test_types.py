@@ -165,6 +165,10 @@ def test_predictions_come_back(tmp_path: Path, task: Task) -> None:
         one, two = getattr(made, field.name), getattr(again, field.name)
         np.testing.assert_array_equal(one, two) if isinstance(one, np.ndarray) else None
         assert isinstance(one, np.ndarray) or one == two
+    plain = tmp_path / "plain"
+    plain.touch()
+    for path in (tmp_path / "p").iterdir():  # whoever may read files of this user may read these
+        assert path.stat().st_mode == plain.stat().st_mode
     assert load_file(tmp_path / "p" / "test.safetensors")["logits"].tobytes() == made.logits.tobytes()
     shown = pq.read_table(tmp_path / "p" / "test.parquet").to_pandas()
     np.testing.assert_allclose(shown["p_class 1"], probabilities(made)[:, 1])

@@ -46,7 +46,7 @@ class Predictions:
         """Write ``name.safetensors`` (logits, labels) and ``name.parquet`` (ids and probabilities, for people)."""
         import pyarrow as pa
         import pyarrow.parquet as pq
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,8 @@ class Predictions:
         meta = {"visum": json.dumps({**head, "thresholds": self.thresholds})}
         tensors: dict[str, NDArray[Any]] = {"logits": self.logits, "labels": self.labels}
         tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-        save_file(tensors, str(folder / f"{name}.safetensors"), metadata=meta)
+        # not save_file, whose files nobody else may read
+        (folder / f"{name}.safetensors").write_bytes(save(tensors, metadata=meta))
         p = probabilities(self)
         columns = {"id": pa.array(self.ids.tolist())}
         if self.task != "multilabel":
