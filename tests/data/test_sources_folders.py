@@ -14,8 +14,9 @@ from sourced import kinds, only, refused, rows, table, tops
 
 from visum.data.decode import decode
 from visum.data.load import location
-from visum.data.sources import read
+from visum.data.sources import images, read
 from visum.errors import DataError, UsageError
+from visum.workflow.outcome import Run
 
 
 def test_the_same_files_and_labels_as_scikit_learn(digits: Path) -> None:
@@ -106,6 +107,30 @@ def test_empty_folders_add_no_class(digits: Path, tmp_path: Path) -> None:
     (data / "val" / "dog").mkdir()
     (data / "test").mkdir()
     assert only(read(data), "empty_class_folder").ids == ("test", "val/dog")
+
+
+@pytest.mark.parametrize("layout", ["", "train/"])
+def test_runs_and_bundles_of_ours_are_no_classes(digits: Path, tmp_path: Path, run: Run, layout: str) -> None:
+    data = tops(digits, tmp_path / "d", [f"{layout}cat", f"{layout}dog"])
+    expected = read(data).manifest
+    shutil.copytree(run.folder, data / "run")
+    shutil.copytree(run.bundle, data / layout / "cat" / "shipped")
+    found = read(data)
+    assert rows(found.manifest) == rows(expected)
+    assert found.manifest.classes == ("cat", "dog")
+    assert kinds(found) == ["run_in_data"]
+    told = only(found, "run_in_data")
+    assert told.ids == (f"{layout}cat/shipped", "run")
+    assert "2 folders are a run or a bundle that visum wrote" in told.message
+    assert [row[0] for row in rows(images([data]))] == expected.ids.tolist()
+    assert len(images([run.bundle])) == len(list((run.bundle / "golden").iterdir())) - 1  # asked for by name
+
+
+def test_a_file_of_the_same_name_makes_no_run_of_a_class(digits: Path, tmp_path: Path) -> None:
+    data = tops(digits, tmp_path / "d", ["cat", "dog"])
+    for name in ("run.json", "SHA256SUMS"):
+        (data / "cat" / name).write_text("{}")
+    assert read(data).manifest.classes == ("cat", "dog")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ NOT_PICTURES = frozenset(
 # fmt: on
 """Endings of files that nobody means as a picture; every other file becomes a row, and its bytes decide."""
 
+_OWN = (frozenset(("run.json", "recipe.toml")), frozenset(("bundle.json", "SHA256SUMS")))
+"""Names by which a folder is a run or a bundle, whose pictures are copies, charts and golden images."""
+
 _WHY = {
     "outside": (
         "link_out_of_folder",
@@ -42,6 +45,13 @@ _WHY = {
     "folder": ("link_to_folder", "link leads", "links lead", "to a folder", "Copy the folder there instead"),
     "broken": ("broken_link", "link leads", "links lead", "nowhere or in a circle", "Delete or mend them"),
     "special": ("special_file", "entry is", "entries are", "a pipe, socket or device", "Move them elsewhere"),
+    "own": (
+        "run_in_data",
+        "folder is",
+        "folders are",
+        "a run or a bundle that visum wrote, with copies of pictures in it,",
+        "Move them out of the data",
+    ),
     "closed": ("unreadable_folder", "folder", "folders", "could not be opened", "Change their permissions"),
 }
 
@@ -53,7 +63,7 @@ class Listing:
     Attributes:
         files: paths below it with ``/``, sorted, as the operating system spells them.
         folders: likewise, without a final ``/``.
-        findings: links, special files and closed folders that were passed over, one finding a kind.
+        findings: links, special files, closed folders, and runs and bundles of ours that were passed over, one finding a kind.
     """
 
     files: list[str]
@@ -83,7 +93,11 @@ def walk(root: str) -> Listing:
         below = waiting.pop()
         try:
             with os.scandir(os.path.join(root, below)) as entries:  # noqa: PTH118
-                for entry in entries:
+                within = list(entries)
+                if below and _own({entry.name for entry in within}):
+                    passed.setdefault("own", []).append(below.rstrip("/"))
+                    continue
+                for entry in within:
                     name = entry.name
                     if ignored(name):
                         continue
@@ -102,7 +116,12 @@ def walk(root: str) -> Listing:
                         files.append(path)
         except OSError:
             passed.setdefault("closed", []).append(below.rstrip("/") or ".")
-    return Listing(sorted(files), sorted(folders), tuple(_finding(why, sorted(passed[why])) for why in sorted(passed)))
+    folders = sorted(set(folders).difference(passed.get("own", ())))
+    return Listing(sorted(files), folders, tuple(_finding(why, sorted(passed[why])) for why in sorted(passed)))
+
+
+def _own(names: set[str]) -> bool:
+    return any(mark <= names for mark in _OWN)
 
 
 def link(path: str, inside: str) -> str:
