@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visum.errors import ModelError
+from visum.errors import ModelError, StorageError
 from visum.models import aside, compiled, weights
 
 
@@ -47,6 +47,12 @@ def test_the_graph_of_a_child_is_the_graph_made_here(fresh_cache: Path) -> None:
 def test_an_error_of_the_child_is_the_callers_error() -> None:
     with pytest.raises(ModelError, match=r"no weights for 'nothing' on this machine\. Allowed: efficientnet_lite0"):
         aside.run("package", {"name": "nothing", "size": None})
+
+
+def test_a_full_disk_in_the_child_is_a_full_disk() -> None:
+    said = '{"got": "no space left while writing g.onnx", "allowed": "", "next": "free some space"}'
+    assert isinstance(aside._told(f"warning\n{said}\n", StorageError.exit_code), StorageError)
+    assert not isinstance(aside._told(said, ModelError.exit_code), StorageError)
 
 
 def test_a_child_that_dies_is_told_with_its_last_words() -> None:

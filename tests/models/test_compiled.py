@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from visum.data.pixels import fit, tensor
-from visum.errors import ModelError
+from visum.errors import ModelError, StorageError
 from visum.models import compiled, weights, zoo
 from visum.models.weights import Backbone
 from visum.types import Floats, Pixels
@@ -195,6 +197,25 @@ def test_weights_reach_the_exporter_as_they_are(backbone: Backbone, monkeypatch:
     }
     for name, value in odd.items():
         np.testing.assert_array_equal(arrived[name], value)
+
+
+def test_a_full_disk_on_the_way_to_the_exporter_is_a_sentence(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def never(job: str, order: object) -> None:
+        raise AssertionError("the child got half of the weights")
+
+    monkeypatch.setattr(compiled.aside, "run", never)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    large = replace(backbone, weights={"gain": np.zeros(10_000, np.float32)}, digest="3" * 64)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"no space left while writing .*safetensors.* TMPDIR to a larger disk"):
+            compiled.graph(large, large.preprocess)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_exported_is_one_sentence_and_prints_nothing(
