@@ -16,6 +16,7 @@ from visum.workflow.ready import Glance
 from workflow.helping import facts
 
 GLANCE = Glance(300.0, 0.002)
+WHOLE = {"budget": 60.0, "size": 160, "seconds": 41.0, "why": "160 px"}
 
 
 def at(budget: float, images: int = 3000, per_image: float = 0.006, size: int = 224, spent: float = 2.0) -> Plan:
@@ -58,6 +59,18 @@ def test_small_pictures_are_not_enlarged_to_fill_the_time() -> None:
     assert at(1e6, size=70).size == 70
 
 
+def test_packaged_networks_take_every_size_and_no_torch_is_asked() -> None:
+    assert plan.sizes("efficientnet_lite0", None, 0.0, 224) == SIZES
+    assert plan.sizes("efficientnet_lite0", None, 50.0, 224) == tuple(
+        size for size in SIZES if size in (160, 144, 128, 112, 96, 64)
+    )
+
+
+def test_a_network_of_one_size_is_run_at_it_however_small_the_pictures() -> None:
+    assert plan.sizes("vit_tiny_patch16_224", "some.safetensors", 28.0, 224) == (224,)
+    assert plan.sizes("resnet18", "some.safetensors", 28.0, 224) == (96, 64)
+
+
 def test_no_budget_has_room_for_everything() -> None:
     assert fits(None, 1e9, 1e9)
     assert fits(10, 4, 6)
@@ -65,11 +78,27 @@ def test_no_budget_has_room_for_everything() -> None:
 
 
 def test_a_plan_is_kept_for_the_same_budget_alone() -> None:
-    facts = {"plan": {"budget": 60.0, "size": 160, "seconds": 41.0, "why": "160 px"}}
-    assert kept(facts, 60.0) == Plan(160, 41.0, "160 px")
-    assert kept(facts, 61.0) is None
+    assert kept({"plan": WHOLE}, 60.0) == Plan(160, 41.0, "160 px")
+    assert kept({"plan": WHOLE | {"more": 1}}, 60.0) == Plan(160, 41.0, "160 px")
+    assert kept({"plan": WHOLE}, 61.0) is None
     assert kept({}, 60.0) is None
     assert kept({"plan": "none"}, 60.0) is None
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        *({key: value for key, value in WHOLE.items() if key != missing} for missing in WHOLE),
+        *(WHOLE | {"size": size} for size in (None, "160", 160.5, [], 0, -160, 10**9, True)),
+        *(WHOLE | {"seconds": seconds} for seconds in (None, "41", [], float("nan"), -1.0, 10**400)),
+        *(WHOLE | {"budget": budget} for budget in (None, "60", [], {})),
+        WHOLE | {"why": 3},
+        [],
+        7,
+    ],
+)
+def test_a_record_that_somebody_edited_is_no_plan(edited: object) -> None:
+    assert kept({"plan": edited}, 60.0) is None
 
 
 def test_speed_is_that_of_the_network_here(run: Run) -> None:

@@ -32,7 +32,7 @@ from visum.types import (
     in_split,
     targets,
 )
-from visum.workflow import kept, ready, record
+from visum.workflow import kept, plan, ready, record
 from visum.workflow.checked import checked
 
 FOLDS = 5
@@ -204,8 +204,9 @@ def find_problems(
         )
     table = found.manifest
     base = pretrained.find(backbone, weights)
-    side = ready.glance(table, extra_formats).side if size is None else 0.0
-    spec = replace(base.preprocess, size=size or ready.fitting_size(side, base.preprocess.size), fit=fit)
+    if size is None:
+        size = plan.sizes(backbone, weights, ready.glance(table, extra_formats).side, base.preprocess.size)[0]
+    spec = replace(base.preprocess, size=size, fit=fit)
     with stages.stage("decode", len(table)) as stage:
         table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
     ready.check_readable(table, bad)

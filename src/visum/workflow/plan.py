@@ -14,9 +14,10 @@ from visum.models import compiled
 from visum.models import weights as pretrained
 from visum.models.compiled import BATCH
 from visum.models.embed import Network
+from visum.models.sizes import taken
 from visum.runtime import threads
 from visum.types import Preprocess
-from visum.workflow.ready import Glance
+from visum.workflow.ready import Glance, fitting_size
 
 SIZES = (224, 208, 192, 176, 160, 144, 128, 112, 96, 64)
 RESERVE, RESERVE_PER_IMAGE = 4.0, 0.0016
@@ -46,6 +47,20 @@ class Plan:
     why: str
 
 
+def sizes(backbone: str, weights: str | None, side: float, native: int) -> tuple[int, ...]:
+    """Working sizes to choose from where nobody has named one, the best first.
+
+    Args:
+        backbone, weights: as for ``weights.find``.
+        side: median of the pictures' longer sides in pixels, 0 if unknown.
+        native: the size that the network was trained with; the only one if it does not take what would suit the pictures.
+    """
+    best = fitting_size(side, native)
+    smaller = [size for size in SIZES if size < best]
+    possible = taken(backbone, weights, (best, *smaller))
+    return possible if best in possible else (native,)
+
+
 def prepare(backbone: str, weights: str | None, spec: Preprocess, engine: str) -> Network:
     """The network; its graph is built and compiled now if this machine has never done so, else when it is needed."""
     network = Network(pretrained.find(backbone, weights, size=spec.size), spec, engine)
@@ -55,11 +70,15 @@ def prepare(backbone: str, weights: str | None, spec: Preprocess, engine: str) -
 
 
 def kept(facts: Mapping[str, Any], budget: float) -> Plan | None:
-    """The plan of the run that is gone on with: another measurement could choose another size, and then nothing is reused."""
-    found = facts.get("plan")
-    if not isinstance(found, dict) or found.get("budget") != budget:
-        return None
-    return Plan(int(found["size"]), float(found["seconds"]), str(found["why"]))
+    """The plan of the run that is gone on with: another measurement could choose another size, and then nothing is reused.
+
+    None for another budget, and for a record that somebody has edited into no plan at all.
+    """
+    match facts.get("plan"):
+        case {"budget": for_, "size": int(size), "seconds": int(seconds) | float(seconds), "why": str(why)}:
+            if for_ == budget and 32 <= size <= 1024 and 0 <= seconds < 1e9:
+                return Plan(size, float(seconds), why)
+    return None
 
 
 def speed(network: Network) -> float:

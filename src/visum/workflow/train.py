@@ -120,14 +120,14 @@ def train(
         with stages.stage("plan") as stage:
             spec = pretrained.spec(backbone, weights)
             glance = ready.glance(table, extra_formats)
-            largest = size or ready.fitting_size(glance.side, spec.size)
+            largest, *smaller = (size,) if size else plan.sizes(backbone, weights, glance.side, spec.size)
             spec, stage.detail = replace(spec, size=largest, fit=fit), f"{largest} px"
             if budget is not None and size is None:
                 kept = plan.kept(facts, budget)
                 if kept is None:
                     per_image, first = plan.measure(backbone, weights, spec, engine)
                     spent = stages.seconds()
-                    kept = plan.choose(len(table), spent, budget, glance, per_image, largest, first=first)
+                    kept = plan.choose(len(table), spent, budget, glance, per_image, largest, smaller, first=first)
                 facts["plan"] = {"budget": budget, **asdict(kept)}
                 spec, stage.detail = replace(spec, size=kept.size), kept.why
 
