@@ -1,0 +1,265 @@
+"""One loop: held to plain PyTorch written out, and to the laws of resuming."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from visum.errors import CorruptFile, TrainingError
+from visum.learn import checkpoint, loop, objectives
+from visum.learn.schedules import constant, cosine
+
+
+def digits() -> tuple[Tensor, Tensor, Tensor]:
+    """scikit-learn's handwritten digits: pictures [N, 1, 8, 8], one-hot targets, class numbers."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    y = torch.from_numpy(found.target)
+    x = torch.from_numpy(found.images[:, None] / 16).float()
+    return x, nn.functional.one_hot(y, 10).float(), y
+
+
+def network(dropout: float = 0.3) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(288, 10)
+    )
+
+
+def cross_entropy(z: Tensor, t: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(z, t, reduction="none")
+
+
+def run(model: nn.Module, *, epochs: int = 3, batch: int = 50, rows: int = 500, **more: Any) -> loop.Trained:
+    x, target, y = digits()
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order = np.random.default_rng([1, epoch]).permutation(rows)
+        for at in range(0, rows, batch):
+            yield x[order[at : at + batch]], target[order[at : at + batch]]
+
+    def validate(m: nn.Module) -> float:
+        return float((m(x[1000:]).argmax(1) == y[1000:]).float().mean())
+
+    build: Callable[..., torch.optim.Optimizer] = more.pop("build", lambda p: torch.optim.AdamW(p, 3e-3))
+    settings = {"rate": 3e-3, "schedule": cosine, "steps": rows // batch, "validate": validate, **more}
+    objective = settings.pop("objective", objectives.supervised(cross_entropy))
+    return loop.train(model, batches, objective, build(model.parameters()), epochs=epochs, **settings)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_it_is_plain_pytorch() -> None:
+    """The same epochs written out, without dropout: the same bytes."""
+    found, plain = network(0), network(0)
+    run(found, epochs=2, schedule=constant)
+    x, target, _ = digits()
+    optimiser = torch.optim.AdamW(plain.parameters(), 3e-3)
+    plain.train()
+    for epoch in range(2):
+        order = np.random.default_rng([1, epoch]).permutation(500)
+        for at in range(0, 500, 50):
+            some = order[at : at + 50]
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(plain(x[some]), target[some]).backward()
+            optimiser.step()
+    for a, b in zip(found.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_it_learns_and_keeps_the_best_epoch() -> None:
+    model = network()
+    trained = run(model, epochs=6)
+    scores = [line.score for line in trained.history]
+    assert scores[-1] > 0.85
+    assert trained.best == 1 + int(np.argmax(scores))
+    x, _, y = digits()
+    with torch.no_grad():
+        assert float((model(x[1000:]).argmax(1) == y[1000:]).float().mean()) == max(scores)
+    assert [line.epoch for line in trained.history] == [1, 2, 3, 4, 5, 6]
+    assert trained.history[0].loss > trained.history[-1].loss
+
+
+def test_a_start_that_no_epoch_beats_is_told() -> None:
+    assert run(network(), start=2.0).best == 0
+
+
+@pytest.mark.parametrize("average", [None, 0.99])
+def test_stopped_after_any_epoch_and_gone_on_with_it_ends_with_the_same_bytes(
+    tmp_path: Path, average: float | None
+) -> None:
+    whole = network()
+    uncut = run(whole, epochs=4, average=average)
+    for stop in (1, 2, 3):
+        save, told = tmp_path / f"{stop}.safetensors", 0
+
+        def room(_: float, stop: int = stop) -> bool:
+            nonlocal told
+            told += 1
+            return told < stop
+
+        first = run(network(), epochs=4, average=average, save=save, key="k", room=room)
+        assert (first.stopped, len(first.history)) == ("time", stop)
+        second = network()
+        torch.manual_seed(99)  # what was drawn before must not matter
+        gone_on = run(second, epochs=4, average=average, save=save, key="k")
+        assert same(whole, second)
+        assert [line.score for line in gone_on.history] == [line.score for line in uncut.history]
+        assert gone_on.best == uncut.best
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    save = tmp_path / "last.safetensors"
+    run(network(), epochs=1, save=save, key="one")
+    other = network()
+    assert len(run(other, epochs=2, save=save, key="two").history) == 2
+    fresh = network()
+    run(fresh, epochs=2)
+    assert same(other, fresh)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    save = tmp_path / "last.safetensors"
+    run(network(), epochs=1, save=save, key="k")
+    blob = save.read_bytes()
+    save.write_bytes(blob[: len(blob) // 2])
+    with pytest.raises(CorruptFile):
+        run(network(), epochs=2, save=save, key="k")
+
+
+def test_no_pickle_in_a_checkpoint(tmp_path: Path) -> None:
+    save, model = tmp_path / "last.safetensors", network()
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+    checkpoint.write(save, model, optimiser, None, None, {"key": "k", "history": []})
+    from safetensors.numpy import load_file
+
+    assert "model.0.weight" in load_file(save)
+
+
+def test_accumulated_halves_are_the_whole_batch() -> None:
+    a, b = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    b.load_state_dict(a.state_dict())
+    x, target, _ = digits()
+
+    def whole(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield x[:100], target[:100]
+
+    def halves(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield x[:50], target[:50]
+        yield x[50:100], target[50:100]
+
+    for model, batches, steps in ((a, whole, 1), (b, halves, 2)):
+        loop.train(
+            model, batches, objectives.supervised(cross_entropy), torch.optim.SGD(model.parameters(), 0.1),
+            rate=0.1, schedule=constant, epochs=3, steps=steps, accumulate=steps, validate=lambda _: 0.0,
+        )  # fmt: skip
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_patience_ends_it() -> None:
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
+    trained = run(network(), epochs=6, patience=2, validate=lambda _: next(scores))
+    assert (trained.stopped, trained.best, len(trained.history)) == ("early", 2, 4)
+
+
+def test_a_loss_that_is_not_a_number_ends_it_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    save = tmp_path / "last.safetensors"
+    calls = 0
+
+    def poisoned(z: Tensor, t: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return cross_entropy(z, t) * (float("nan") if calls == 25 else 1)
+
+    with pytest.raises(TrainingError, match=r"became nan in epoch 3, step 5.*last good checkpoint is kept"):
+        run(network(), epochs=4, save=save, key="k", objective=objectives.supervised(poisoned))
+    assert len(run(network(), epochs=2, save=save, key="k").history) == 2
+
+
+def test_mixing_is_drawn_from_seed_epoch_and_step_alone() -> None:
+    from visum.data.mix import mixup
+
+    def mixing() -> objectives.Objective:
+        return objectives.mixed(cross_entropy, lambda x, t, draw: mixup(x, t, 0.4, draw))
+
+    one, two, other = network(), network(), network()
+    run(one, objective=mixing())
+    np.random.default_rng().random(10)
+    run(two, objective=mixing())
+    run(other, objective=mixing(), seed=1)
+    assert same(one, two)
+    assert not same(one, other)
+
+
+def test_distillation_at_its_ends() -> None:
+    """All share to the label: plain training. All to the teacher: the gradient is that of KL(teacher || student) · T²."""
+    x, target, _ = digits()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    batch = objectives.Batch(x[:20], target[:20], torch.ones(20), np.random.default_rng(0))
+    wanted = torch.randn(20, 10, generator=torch.Generator().manual_seed(0))
+    plain, _ = objectives.supervised(cross_entropy)(model, batch)
+    label, _ = objectives.distilled(lambda _: wanted, cross_entropy, share=0, temperature=3)(model, batch)
+    torch.testing.assert_close(label, plain)
+    soft, z = objectives.distilled(lambda _: wanted, cross_entropy, share=1, temperature=3)(model, batch)
+    p, q = (wanted / 3).softmax(1), (z / 3).softmax(1)
+    torch.testing.assert_close(soft, 9 * (p * (p.log() - q.log())).sum(1).mean(), rtol=1e-4, atol=1e-6)
+
+
+SCRIPT = """
+    import sys, time
+    sys.path.insert(0, {tests!r})
+    import torch
+    from pathlib import Path
+    from test_loop import network, run
+    from safetensors.torch import save_file
+    torch.set_num_threads(1)
+    model = network()
+    run(model, epochs=12, rows=900, save=Path({save!r}), key="k")
+    save_file(model.state_dict(), {end!r})
+"""
+
+
+@pytest.mark.slow
+def test_twenty_kills_twenty_identical_results(tmp_path: Path) -> None:
+    """T1 of the trials: killed at any moment, gone on with, the same bytes."""
+    from safetensors.numpy import load_file
+
+    def start(save: str, end: str) -> subprocess.Popen[bytes]:
+        code = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parent), save=str(tmp_path / save), end=end))
+        return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    begin = time.monotonic()
+    assert start("uncut", str(tmp_path / "uncut.out")).wait() == 0
+    whole = time.monotonic() - begin
+    expected = load_file(tmp_path / "uncut.out")
+    draw = np.random.default_rng(0)
+    killed = 0
+    for number in range(20):
+        end = tmp_path / f"{number}.out"
+        while not end.is_file():
+            child = start(f"{number}.safetensors", str(end))
+            try:
+                child.wait(timeout=float(draw.uniform(0.6, 1.0)) * whole if killed <= number else None)
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+                killed += 1
+        found = load_file(end)
+        assert all(np.array_equal(found[name], value) for name, value in expected.items())
+    assert killed >= 10
