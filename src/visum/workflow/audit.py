@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum import storage
-from visum.audit import bias, duplicates, labels, quality
+from visum.audit import bias, duplicates, labels, nearness, quality
 from visum.data import load, sources
 from visum.errors import UnreadableImage
 from visum.judge.intervals import wilson
@@ -85,7 +85,7 @@ def pictures(
     """Files, sizes, classes, pixels and copies: all that needs no training."""
     found = quality.findings(table, seen[:, : len(quality.MEASURES)], unreadable)
     clusters, copies = duplicates.find(table, seen[:, _HASH].astype(np.uint8), vectors)
-    return Audited(table, seen, clusters, (*found, *copies))
+    return Audited(table, seen, clusters, (*found, *copies, *nearness.findings(table, vectors)))
 
 
 def suspects(

@@ -14,6 +14,7 @@ MISTAKES = 24
 PAIRS = 10
 EXAMPLES = 4
 PER_FINDING = 8
+PAIRED = ("duplicate", "nearer")  # in kinds of findings whose ids stand side by side
 FEW = 25  # rows of a table before the rest is folded away
 
 
@@ -128,9 +129,9 @@ def _folded(rows: list[Any]) -> dict[str, list[Any]]:
 
 
 def _finding(number: int, finding: Json) -> dict[str, Any]:
-    """A finding with its pictures in groups: pairs where it is about duplicates, one row otherwise."""
+    """A finding with its pictures in groups: pairs where it is about images that are alike, one row otherwise."""
     ids = list(finding.get("ids") or ())
-    paired = "duplicate" in finding["kind"] and len(ids) % 2 == 0
+    paired = any(word in finding["kind"] for word in PAIRED) and len(ids) % 2 == 0
     shown = [ids[at : at + 2] for at in range(0, min(len(ids), PER_FINDING), 2)] if paired else [ids[:PER_FINDING]]
     numbers = finding.get("numbers") or {}
     return {
