@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from visum.data.augment.ranges import number
 from visum.types import Pixels
 
-_levels = np.arange(256, dtype=np.float32)
+_LEVELS = np.arange(256, dtype=np.float32)
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # Pillow's ImageFilter.SMOOTH
 
@@ -91,12 +91,12 @@ def posterize(pixels: Pixels, bits: int) -> Pixels:
 
 def solarize(pixels: Pixels, threshold: float) -> Pixels:
     """Values from ``threshold`` (0 … 256) on are inverted."""
-    return toned(pixels, np.where(_levels < threshold, _levels, 255 - _levels))
+    return toned(pixels, np.where(threshold > _LEVELS, _LEVELS, 255 - _LEVELS))
 
 
 def invert(pixels: Pixels) -> Pixels:
     """Every value becomes 255 minus itself."""
-    return toned(pixels, 255 - _levels)
+    return toned(pixels, 255 - _LEVELS)
 
 
 def auto_contrast(pixels: Pixels) -> Pixels:
@@ -105,7 +105,7 @@ def auto_contrast(pixels: Pixels) -> Pixels:
     for channel, counts in enumerate(_histograms(pixels)):
         used = np.flatnonzero(counts)
         low, high = float(used[0]), float(used[-1])
-        table[:, channel] = (_levels - low) * (255 / (high - low)) if high > low else _levels
+        table[:, channel] = (_LEVELS - low) * (255 / (high - low)) if high > low else _LEVELS
     return toned(pixels, table)
 
 
@@ -116,7 +116,7 @@ def equalize(pixels: Pixels) -> Pixels:
         last = counts[counts > 0][-1]
         step = int(counts.sum() - last) // 255
         below = np.cumsum(counts) - counts
-        table[:, channel] = (step // 2 + below) // step if step else _levels
+        table[:, channel] = (step // 2 + below) // step if step else _LEVELS
     return toned(pixels, table)
 
 

@@ -183,7 +183,7 @@ def elastic(
     pixels: Pixels,
     generator: Generator,
     *,
-    strength: float = 0.02,
+    strength: float = 0.01,
     smoothness: float = 0.05,
     background: Background = None,
 ) -> Pixels:
