@@ -176,13 +176,28 @@ def test_an_unknown_engine_names_the_known_ones(backbone: Backbone) -> None:
         compiled.engine(backbone, backbone.preprocess, "tensorrt")
 
 
-def test_a_size_that_a_network_refuses_is_a_sentence() -> None:
-    name = "vit_tiny_patch16_224"
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("vit_tiny_patch16_224", 70, r"its patches of 16 px would not see the last 6\. Allowed: 64, 80, 224 px"),
+        ("squeezenet1_1", 12, r".*too small\. Allowed: 28 px, among others\. Try: --size 28"),
+    ],
+)
+def test_a_size_that_a_network_refuses_is_a_sentence_that_names_others(name: str, size: int, words: str) -> None:
     tensors = {key: value.numpy() for key, value in zoo.build(name).state_dict().items()}
-    fixed = Backbone(name, tensors, replace(weights.spec(), size=64), (), "0" * 64)
-    for engine_name in ("onnxruntime", "torch"):
-        with pytest.raises(ModelError, match=rf"{name} cannot .* at 64 px: .*\(64\).*\(224\).* Try: another --size"):
-            compiled.engine(fixed, fixed.preprocess, engine_name)
+    strange = Backbone(name, tensors, replace(weights.spec(), size=size), (), "0" * 64)
+    for way in (compiled.exported, compiled.torch):
+        with pytest.raises(ModelError, match=rf"^{name} does not take pictures of {size} px: {words}"):
+            way(strange, strange.preprocess)
+
+
+@pytest.mark.parametrize("size", [1, 7, (3, 5), (None, 2), 14])
+def test_cells_are_those_of_torch(size: Any) -> None:
+    import torch
+
+    pool = torch.nn.functional.adaptive_avg_pool2d
+    x = torch.randn(2, 3, 10, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(compiled.cell_means(pool, x, size), pool(x, size))
 
 
 def test_weights_reach_the_exporter_as_they_are(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from visum.models.weights import Backbone, digest_of_weights
 from visum.types import Pixels
 
 SMALL = {"AlexNet": 64}
-HEAVY = {"AlexNet", "VGG", "DenseNet", "Swin", "CoAtNet"}
+HEAVY = {"AlexNet", "VGG", "ResNet", "DenseNet", "Swin", "CoAtNet"}
 """Hundreds of megabytes of weights, or seconds of tracing."""
 MEMBERS = [("cnn:widths=16-32,activation=mish,dropout=0.1,fc=24", 28)] + [
     pytest.param(each.member, SMALL.get(name, 32), marks=[pytest.mark.slow] if name in HEAVY else [], id=name)
@@ -31,9 +31,11 @@ MEMBERS = [("cnn:widths=16-32,activation=mish,dropout=0.1,fc=24", 28)] + [
 
 
 @pytest.fixture(autouse=True)
-def one_seed() -> Iterator[None]:
+def one_seed_one_thread() -> Iterator[None]:
+    """Pictures this small are not worth waking a second thread for."""
     before = torch.get_num_threads()
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

@@ -65,13 +65,13 @@ def _matrices(inputs: Sequence[Any], output: Any) -> int:
 def _convolution(inputs: Sequence[Any], output: Any) -> int:
     """Each output sums over a kernel of the channels of its group; transposed, each input spreads over one."""
     x, weight, transposed = inputs[0], inputs[1], inputs[6]
-    return math.prod(x.shape if transposed else output.shape) * math.prod(weight.shape[1:])
+    return int(math.prod(x.shape if transposed else output.shape) * math.prod(weight.shape[1:]))
 
 
 def _attention(inputs: Sequence[Any], output: Any) -> int:
     """softmax(Q Kᵀ) V, with ``[…, L, E]``, ``[…, S, E]`` and ``[…, S, V]``: two products of matrices in one operator."""
     query, key, value = inputs[:3]
-    return math.prod(query.shape[:-1]) * int(key.shape[-2]) * int(query.shape[-1] + value.shape[-1])
+    return int(math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
 
 
 COUNTED: dict[str, Callable[[Sequence[Any], Any], int]] = {
@@ -122,7 +122,7 @@ def of_network(network: torch.nn.Module, pictures: torch.Tensor) -> Anatomy:
     shapes: dict[str, tuple[int, ...]] = {}
     adds: Counter[str] = Counter()
 
-    class Count(TorchDispatchMode):
+    class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             output = func(*args, **(kwargs or {}))
             if count := COUNTED.get(func.overloadpacket.__name__):
@@ -153,7 +153,7 @@ def of_network(network: torch.nn.Module, pictures: torch.Tensor) -> Anatomy:
     torch.backends.mha.set_fastpath_enabled(False)  # one fused operator that hides its products
     try:
         # not inference_mode, in which operators arrive before they are taken apart
-        with torch.no_grad(), Count():
+        with torch.no_grad(), Count():  # type: ignore[no-untyped-call]
             network.eval()(pictures)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

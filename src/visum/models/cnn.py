@@ -163,7 +163,6 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
     Raises:
         ModelError: as ``parse``.
     """
-    import torch
     from torch import nn
 
     layers = parse(name)

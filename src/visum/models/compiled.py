@@ -12,6 +12,7 @@ import importlib.util
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 
 from visum import storage
 from visum.errors import ModelError
-from visum.models import aside
+from visum.models import aside, fixed
 from visum.models.weights import Backbone
 from visum.runtime import threads
 from visum.storage.files import explained
@@ -98,13 +99,14 @@ def exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
     example = torch.zeros(2, preprocess.size, preprocess.size, 3, dtype=torch.uint8)
     axes = {"pixels": {0: "images"}, "embedding": {0: "images"}}
     names: dict[str, Any] = {"input_names": ["pixels"], "output_names": ["embedding"], "opset_version": 17}
-    fused = torch.backends.mha.get_fastpath_enabled()
+    fused, pool = torch.backends.mha.get_fastpath_enabled(), torch.nn.functional.adaptive_avg_pool2d
     with (
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(),
         torch.no_grad(),
         # the exporter prints the whole graph to standard output when it fails, whatever its verbosity
         patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True),
+        patch.object(torch.nn.functional, "adaptive_avg_pool2d", partial(cell_means, pool)),
     ):
         path = Path(folder) / "graph.onnx"
         warnings.simplefilter("ignore")
@@ -113,10 +115,40 @@ def exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
         try:  # the tracing exporter takes a fifth of the time of the newer one
             torch.onnx.export(trunk, (example,), path, dynamo=False, dynamic_axes=axes, **names)
         except Exception as error:  # exporters raise every kind of error
+            fixed.check(backbone.name, preprocess.size)
             raise _refusal(f"{backbone.name} cannot be exported as a graph at {preprocess.size} px", error) from error
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
         return path.read_bytes()
+
+
+def cell_means(pool: Callable[..., Any], x: Any, output_size: Any) -> Any:
+    """PyTorch's ``adaptive_avg_pool2d``, as a product with two matrices where ONNX lacks it: if m does not divide the input.
+
+    Cell i of m over n pixels is the mean of pixels floor(i n / m) to ceil((i + 1) n / m).
+
+    Args:
+        pool: the function itself, for everything else.
+        x: float ``[B, C, H, W]`` of a known H and W.
+        output_size: m, or one m for each axis; None keeps an axis as it is.
+    """
+    import torch
+
+    asked = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    sides = [(int(n), int(n if m is None else m)) for n, m in zip(x.shape[-2:], asked, strict=True)]
+    if all(n % m == 0 for n, m in sides):
+        return pool(x, output_size)
+    height, width = (_cells(n, m) for n, m in sides)
+    return torch.from_numpy(height).to(x) @ x @ torch.from_numpy(width.T.copy()).to(x)
+
+
+def _cells(pixels: int, cells: int) -> Floats:
+    """The matrix ``[cells, pixels]`` that takes the mean over each cell."""
+    matrix = np.zeros((cells, pixels), np.float32)
+    for cell in range(cells):
+        start, stop = cell * pixels // cells, -(-(cell + 1) * pixels // cells)
+        matrix[cell, start:stop] = 1 / (stop - start)
+    return matrix
 
 
 def _module(backbone: Backbone, preprocess: Preprocess) -> Any:
@@ -196,6 +228,7 @@ def torch(backbone: Backbone, preprocess: Preprocess) -> Engine:
         with pytorch.inference_mode():
             trunk(pytorch.zeros(1, preprocess.size, preprocess.size, 3, dtype=pytorch.uint8))
     except Exception as error:  # networks refuse sizes in words and errors of their own
+        fixed.check(backbone.name, preprocess.size)
         raise _refusal(f"{backbone.name} cannot run at {preprocess.size} px", error) from error
 
     def run(batch: Pixels) -> Floats:

@@ -1,8 +1,8 @@
 """The families of networks that textbooks name, one verified member of each.
 
-Every timm and torchvision architecture can be used by its own name; these eleven are the ones that are tested here from building
-to export. ``top1`` is what one crop of one network scores on the 50,000 validation images of ImageNet-1k. Many surveys print 96.5 %
-for ResNet, 97.0 % for DenseNet and 98.4 % for EfficientNet as "top-1": those are top-5 scores or scores on other data sets.
+Every timm and torchvision architecture can be used by its own name; these eleven are tested here from building to export.
+``top1`` is what one crop of one network scores on the 50,000 validation images of ImageNet-1k. Many surveys print 96.5 % for
+ResNet, 97.0 % for DenseNet and 98.4 % for EfficientNet as "top-1": those are top-5 scores or scores on other data sets.
 """
 
 from __future__ import annotations
