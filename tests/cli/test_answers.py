@@ -8,6 +8,7 @@ import json
 import re
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,15 @@ def test_a_device_is_filled_and_not_replaced() -> None:
 def test_parquet_needs_a_file() -> None:
     with pytest.raises(UsageError, match=r"--out FILE\.parquet"):
         WRITERS["parquet"]([GOOD], None, 1)
+
+
+def test_a_name_is_one_line_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = [replace(GOOD, id="a\nb\x1b[31m.png", top=(("do\ng", 0.75),)), replace(BAD, id="c\nd.png")]
+    WRITERS["table"](iter(odd), None, 2)
+    assert [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")] == [
+        "a�b�[31m.png",
+        "c�d.png",
+    ]
 
 
 def test_a_full_disk_names_the_file_and_leaves_nothing(run: Run, tmp_path: Path) -> None:

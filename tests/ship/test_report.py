@@ -209,6 +209,22 @@ def test_same_folder_same_bytes(tmp_path: Path, evidence: Evidence) -> None:
     assert page_of(tmp_path / "a", evidence) == page_of(tmp_path / "b", evidence)
 
 
+def test_names_stand_where_there_are_no_pictures_and_pairs_stay_pairs(tmp_path: Path, evidence: Evidence) -> None:
+    made = copy.deepcopy(evidence)
+    made["run"]["data"]["unreadable"] = [{"id": "a/cut.jpg", "reason": "truncated JPEG: 3 of 40 rows"}]
+    pair = [each["id"] for each in made["metrics"]["splits"]["test"]["wrong"][:2]]
+    made["findings"] = [
+        {"kind": "unreadable", "severity": "warning", "message": "1 file.", "ids": ["a/cut.jpg"], "numbers": {}},
+        {"kind": "broken_link", "severity": "warning", "message": "13.", "ids": [f"l{n}" for n in range(13)]},
+        {"kind": "validation_nearer_to_train", "severity": "warning", "message": "Near.", "ids": pair * 3},
+    ]
+    page = harmless(page_of(tmp_path, made, lambda name: jpeg(name) if name in pair else None)).text
+    assert "a/cut.jpg: truncated JPEG: 3 of 40 rows" in page
+    assert "13 names" in page
+    assert "3 pairs by name" in page
+    assert "1 name" not in page
+
+
 def test_without_test_images_findings_or_audit(tmp_path: Path, evidence: Evidence) -> None:
     less = copy.deepcopy(evidence)
     del less["metrics"]["splits"]["test"]

@@ -103,7 +103,7 @@ def unreadable_files(errors: Sequence[UnreadableImage], readable: int) -> list[F
     more = f" and {len(reasons) - 5} other reasons" if len(reasons) > 5 else ""
     message = (
         f"{_images(count, 'file')} could not be read and {_are(count)} left out: {listed}{more}. "
-        "Export or download them again, or delete them."
+        "Export or download them again, or delete them; visum doctor FILE says more of one."
     )
     ids = tuple(error.path for error in errors if error.path)
     return [_finding("unreadable", "serious" if share >= 0.05 else "warning", message, ids, files=count, share=share)]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from visum.cli.show import name as one_line
 from visum.cli.show import plain
 from visum.errors import UsageError
 from visum.storage.files import explained, flows
@@ -88,11 +89,11 @@ def table(answers: Iterable[Answer], out: Path | None, top: int) -> int:
         for answer in answers:
             if answer.error:
                 failed += 1
-                print(f"{plain(answer.id)}\n      unreadable: {plain(answer.error)}", file=file)
+                print(f"{one_line(answer.id)}\n      unreadable: {plain(answer.error)}", file=file)
                 continue
-            print(plain(answer.id), file=file)
+            print(one_line(answer.id), file=file)
             for name, p in answer.top:
-                print(f"  {100 * p:5.1f} %  {block * round(20 * p):<20}  {plain(name)}", file=file)
+                print(f"  {100 * p:5.1f} %  {block * round(20 * p):<20}  {one_line(name)}", file=file)
     return failed
 
 

@@ -125,15 +125,18 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
     ]
     show.table(("class", "precision", "recall", "F1", "n"), per_class[:50], right=(1, 2, 3, 4))
     wrong = result.metrics["wrong"]
-    rows = [(w["id"], w["label"], w["answer"], show.percent(w["p_answer"])) for w in wrong[: show.SHOWN]]
+    rows = [(show.name(w["id"]), w["label"], w["answer"], show.percent(w["p_answer"])) for w in wrong[: show.SHOWN]]
     if rows:
-        show.table(("image", "label", "answer", "sure"), rows, f"{len(wrong)} wrong images, worst first", right=(3,))
+        title = "1 wrong image" if len(wrong) == 1 else f"{len(wrong):,} wrong images, worst first"
+        show.table(("image", "label", "answer", "sure"), rows, title, right=(3,))
     if result.trained_on:
         print(
             f"{result.trained_on:,} of these images were trained on, so that the scores flatter; give images of their own."
         )
     for name, reason in result.unreadable[: show.SHOWN]:
-        print(f"unreadable: {show.plain(name)}: {show.plain(reason)}")
+        print(f"unreadable: {show.name(name)}: {show.plain(reason)}")
+    if len(result.unreadable) > show.SHOWN:
+        print(f"… and {len(result.unreadable) - show.SHOWN:,} more (--json lists them all)")
 
 
 @app.command()
@@ -164,7 +167,7 @@ def predict(
     answers = run(bundle, paths, top=top, engine=engine, extra_formats=extra)
     failed = WRITERS[chosen](answers, Path(out) if out else None, top)
     if failed:
-        print(f"visum: {failed} of the images could not be read", file=sys.stderr)
+        print(f"visum: {failed:,} {'image' if failed == 1 else 'images'} could not be read", file=sys.stderr)
         raise typer.Exit(3)
 
 
@@ -214,12 +217,12 @@ def doctor(
     if as_json:
         print(as_text(asdict(result) if isinstance(result, Seen) else [asdict(check) for check in result]))
     elif isinstance(result, Seen):
-        print(f"{show.plain(str(result.path))}: {result.format}, {result.width} x {result.height}")
+        print(f"{show.name(str(result.path))}: {result.format}, {result.width} x {result.height}")
         for number, step in enumerate(result.alterations, 1):
             print(f"  {number}. {show.plain(step)}")
         shape = " x ".join(map(str, result.shape))
         print(f"tensor  float32 {shape}, {result.low:.3f} … {result.high:.3f}, mean {result.mean:.3f}")
-        print(f"picture {show.plain(str(result.picture))}")
+        print(f"picture {show.name(str(result.picture))}")
     else:
         rows = [("✓" if c.well else "✗", c.name, c.found + ("" if c.well else f"\nTry: {c.next}")) for c in result]
         show.table(("", "what", "found"), rows)

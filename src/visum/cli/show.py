@@ -28,6 +28,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
+def name(text: str) -> str:
+    """``plain``, on one line: the name of a file or a class, which is one thing however many line breaks it has."""
+    return plain(text.replace("\n", "�"))
+
+
 def percent(value: float | None) -> str:
     return "–" if value is None or value != value else f"{100 * value:.1f} %"
 
@@ -71,7 +76,9 @@ def findings(found: Sequence[Finding]) -> None:
         return
     rows = []
     for finding in found:
-        examples = ", ".join(finding.ids[:3]) + (f" … {len(finding.ids)} in all" if len(finding.ids) > 3 else "")
+        examples = ", ".join(map(name, finding.ids[:3])) + (
+            f" … {len(finding.ids)} in all" if len(finding.ids) > 3 else ""
+        )
         rows.append(
             (finding.severity, finding.kind.replace("_", " "), finding.message + (f"\n{examples}" if examples else ""))
         )

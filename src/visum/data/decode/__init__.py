@@ -107,7 +107,8 @@ def _kind(data: bytes, extra_formats: Collection[str]) -> str:
         return str(kind)
     allowed = ", ".join((*FORMATS, *(name for name in EXTRA_FORMATS if name in extra_formats)))
     if kind in EXTRA_FORMATS:
-        raise UnreadableImage(f"{kind} is off", allowed=allowed, next=f'extra_formats = ["{kind}"]')
+        reason = f"{kind} is off without --extra-formats {kind}"
+        raise UnreadableImage(reason, allowed=allowed, next=f'--extra-formats {kind}, or extra_formats = ["{kind}"]')
     reason = f"not a picture that is read: {KINDS[kind]}" if kind else "not a picture: unknown bytes"
     raise UnreadableImage(
         reason if data else "empty file",

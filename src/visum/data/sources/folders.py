@@ -140,9 +140,10 @@ def _beside(loose: Sequence[str], splits: Mapping[str, Split]) -> list[Finding]:
     if not seen:
         return []
     where = "outside the class folders of " + ", ".join(splits) if splits else "beside the class folders"
+    it, lies, has = ("it", "lies", "has") if len(seen) == 1 else ("them", "lie", "have")
     message = (
-        f"{counted(len(seen), 'image')} {'lies' if len(seen) == 1 else 'lie'} {where}, e.g. {quoted(seen[0])}, and "
-        f"{'has' if len(seen) == 1 else 'have'} no label: left out. Move them into class folders, or predict them."
+        f"{counted(len(seen), 'image')} {lies} {where}, e.g. {quoted(seen[0])}, and {has} no label: left out. "
+        f"Move {it} into class folders, or predict {it}."
     )
     return [finding("image_without_class", "warning", message, seen, images=len(seen))]
 
@@ -172,8 +173,8 @@ def _not_pictures(listing: Listing, pictures: int) -> list[Finding]:
     if not other:
         return []
     message = (
-        f"{counted(len(other), 'file')} whose names say that they are no pictures: {listed(other, 3)}. Passed over; "
-        "rename them if they are pictures."
+        f"{counted(len(other), 'file')} with the name of something else than a picture: {listed(other, 3)}. Passed over; "
+        f"rename {'it' if len(other) == 1 else 'them'} if that is wrong."
     )
     return [finding("not_pictures", "info", message, other, files=len(other))]
 

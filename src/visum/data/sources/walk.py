@@ -43,16 +43,22 @@ _WHY = {
         "Copy the pictures there instead",
     ),
     "folder": ("link_to_folder", "link leads", "links lead", "to a folder", "Copy the folder there instead"),
-    "broken": ("broken_link", "link leads", "links lead", "nowhere or in a circle", "Delete or mend them"),
-    "special": ("special_file", "entry is", "entries are", "a pipe, socket or device", "Move them elsewhere"),
+    "broken": ("broken_link", "link leads", "links lead", "nowhere or in a circle", "Delete or mend {them}"),
+    "special": ("special_file", "entry is", "entries are", "a pipe, socket or device", "Move {them} elsewhere"),
     "own": (
         "run_in_data",
         "folder is",
         "folders are",
         "a run or a bundle that visum wrote, with copies of pictures in it,",
-        "Move them out of the data",
+        "Move {them} out of the data",
     ),
-    "closed": ("unreadable_folder", "folder", "folders", "could not be opened", "Change their permissions"),
+    "closed": (
+        "unreadable_folder",
+        "folder",
+        "folders",
+        "could not be opened",
+        "Give yourself permission to read {them}",
+    ),
 }
 
 
@@ -154,5 +160,6 @@ def missing(path: str, allowed: str) -> DataError:
 def _finding(why: str, paths: Sequence[str]) -> Finding:
     kind, one, many, where, advice = _WHY[why]
     number = len(paths)
-    message = f"{counted(number, one, many)} {where} and {'was' if number == 1 else 'were'} passed over. {advice}."
+    message = f"{counted(number, one, many)} {where} and {'was' if number == 1 else 'were'} passed over. "
+    message += f"{advice.format(them='it' if number == 1 else 'them')}."
     return finding(kind, "warning", message, paths, files=number)

@@ -29,6 +29,7 @@ def view(run: Json, metrics: Json, findings: Sequence[Json] | None) -> dict[str,
     audit = [_finding(number, finding) for number, finding in enumerate(findings or ())]
     confused = [{**pair, "ids": list(pair.get("ids") or ())[:EXAMPLES]} for pair in (block.get("confused") or ())]
     wrong = list(block.get("wrong") or ())[:MISTAKES]
+    unreadable = (run.get("data") or {}).get("unreadable") or ()
     groups = [p["ids"] for p in confused[:PAIRS]] + [group for f in audit for group in f["shown"]]
     verdict, told, more = advice.calibration(task, block)
     return {
@@ -53,6 +54,7 @@ def view(run: Json, metrics: Json, findings: Sequence[Json] | None) -> dict[str,
         "calibration": f"{told} {more}",
         "wrong": wrong,
         "audit": audit,
+        "reasons": {each["id"]: each["reason"] for each in unreadable},
         "audited": findings is not None,
         "scores": _scores(splits),
         "data": _data(run),
@@ -132,7 +134,8 @@ def _finding(number: int, finding: Json) -> dict[str, Any]:
     """A finding with its pictures in groups: pairs where it is about images that are alike, one row otherwise."""
     ids = list(finding.get("ids") or ())
     paired = any(word in finding["kind"] for word in PAIRED) and len(ids) % 2 == 0
-    shown = [ids[at : at + 2] for at in range(0, min(len(ids), PER_FINDING), 2)] if paired else [ids[:PER_FINDING]]
+    groups = [ids[at : at + 2] for at in range(0, len(ids), 2)] if paired else [[each] for each in ids]
+    shown = groups[: PER_FINDING // 2] if paired else [ids[:PER_FINDING]]
     numbers = finding.get("numbers") or {}
     return {
         **finding,
@@ -140,7 +143,7 @@ def _finding(number: int, finding: Json) -> dict[str, Any]:
         "title": advice.title(finding["kind"]),
         "shown": shown if ids else [],
         "paired": paired,
-        "ids": ids,
+        "groups": groups,
         "figures": [(advice.title(key), _figure(key, v)) for key, v in numbers.items()],
     }
 
