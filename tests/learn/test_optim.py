@@ -100,51 +100,6 @@ def test_lion_is_the_paper() -> None:
     torch.testing.assert_close(w.detach(), expected)
 
 
-def test_muon_equals_torch_on_matrices_and_adamw_on_the_rest() -> None:
-    model, twin = network(), network()
-    matrices = [twin[0].weight, twin[4][0].weight, twin[4][2].weight]
-    kernels, depthwise = [nn.Parameter(p.detach().flatten(1)) for p in matrices], twin[1].weight
-    theirs = torch.optim.Muon(kernels, RATE, DECAY, adjust_lr_fn="match_rms_adamw")
-    rest = [{"params": [depthwise], "weight_decay": DECAY}]
-    rest.append({"params": [p for p in twin.parameters() if p.ndim == 1], "weight_decay": 0.0})
-    adamw = torch.optim.AdamW(rest, RATE)
-    ours = build("muon", model)
-    for _ in range(4):
-        for p, q in zip(model.parameters(), twin.parameters(), strict=True):
-            p.grad = torch.randn_like(p)
-            q.grad = p.grad.clone()
-        for flat, p in zip(kernels, matrices, strict=True):
-            assert p.grad is not None
-            flat.grad = p.grad.flatten(1)
-        ours.step(), theirs.step(), adamw.step()
-    with torch.no_grad():
-        for flat, p in zip(kernels, matrices, strict=True):
-            p.copy_(flat.view_as(p))
-    assert_same(model, twin, rtol=1e-5, atol=1e-6)
-
-
-def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adamw() -> None:
-    torch.manual_seed(0)
-    w = nn.Parameter(torch.zeros(16, 8, 3, 3))
-    w.grad = torch.randn(16, 8, 3, 3) * torch.logspace(-0.5, 0.5, 16)[:, None, None, None]
-    OPTIMISERS["muon"]([{"params": [w]}], 1.0, 0.0).step()
-    values = torch.linalg.svdvals(w.detach().flatten(1)) / (0.2 * math.sqrt(72))
-    assert 0.5 < values.min() < values.max() < 1.3
-    assert w.detach().square().mean().sqrt().item() == pytest.approx(0.2, rel=0.3)
-
-
-def test_which_parameters_muon_takes_for_matrices() -> None:
-    shapes = {
-        (16, 8): True,
-        (16, 8, 3, 3): True,
-        (16,): False,
-        (16, 1, 3, 3): False,
-        (1, 50, 64): False,
-        (2, 640): False,
-    }
-    assert {shape: optim.is_matrix(torch.empty(shape)) for shape in shapes} == shapes
-
-
 def test_adam_then_sgd_is_adam_and_then_sgd() -> None:
     model, twin = network(), network()
     ours = build("adam_then_sgd", model, switch=0.5)

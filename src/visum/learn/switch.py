@@ -12,14 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
+
+from visum.learn import adam
 
 
 class AdamThenSGD(Optimizer):
     """m = beta1 m + (1 - beta1) g; first w -= lr m' / (sqrt(v') + 1e-8) as Adam does, then w -= lr ratio m.
 
     ``ratio`` of a group is the length of Adam's steps by that of m, averaged over the last steps by beta1. The switch comes
-    with the first step of a group whose ``done`` (``optim.set_rate``) is at least ``switch``; from then on the second moments rest.
+    with the first step of a group whose ``done`` (``optim.set_rate``) is at least ``switch``; second moments then rest.
 
     Args:
         groups: torch's parameter groups.
@@ -62,22 +65,12 @@ class AdamThenSGD(Optimizer):
         for p in group["params"]:
             if p.grad is None:
                 continue
-            state = self.state[p]
-            if not state:
-                state["step"] = torch.zeros(())
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-            gradient = p.grad.add(p, alpha=group["weight_decay"])
-            state["step"] += 1
-            m = state["exp_avg"].lerp_(gradient, 1 - beta1)
-            v = state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            t = int(state["step"])
-            root = (v.sqrt() / math.sqrt(1 - beta2**t)).add_(1e-8)
-            step = m / root / (1 - beta1**t)
+            step = adam.direction(self.state[p], p.grad.add(p, alpha=group["weight_decay"]), beta1, beta2)
             p.add_(step, alpha=-group["lr"])
             steps.append(step)
-            moments.append(m)
+            moments.append(self.state[p]["exp_avg"])
         for name, tensors in (("step_square", steps), ("moment_square", moments)):
-            square = float(sum(tensor.float().square().sum() for tensor in tensors))
+            square = float(nn.utils.get_total_norm(tensors)) ** 2
             group[name] = beta1 * group[name] + (1 - beta1) * square
 
     def _sgd(self, group: dict[str, Any]) -> None:
