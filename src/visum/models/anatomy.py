@@ -103,10 +103,10 @@ def examine(name: str, size: int, *, classes: int | None = None) -> Anatomy:
     """
     import torch
 
-    from visum.models import fixed, zoo
+    from visum.models import sizes, zoo
 
     zoo.check_name(name)
-    fixed.check(name, size)
+    sizes.check(name, size)
     with torch.device("meta"):
         return of_network(zoo.create(name, classes=classes, size=size), torch.zeros(1, 3, size, size))
 

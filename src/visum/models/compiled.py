@@ -21,7 +21,7 @@ import numpy as np
 
 from visum import storage
 from visum.errors import ModelError
-from visum.models import aside, fixed
+from visum.models import aside, sizes
 from visum.models.weights import Backbone
 from visum.runtime import threads
 from visum.storage.files import explained
@@ -115,7 +115,7 @@ def exported(backbone: Backbone, preprocess: Preprocess) -> bytes:
         try:  # the tracing exporter takes a fifth of the time of the newer one
             torch.onnx.export(trunk, (example,), path, dynamo=False, dynamic_axes=axes, **names)
         except Exception as error:  # exporters raise every kind of error
-            fixed.check(backbone.name, preprocess.size)
+            sizes.check(backbone.name, preprocess.size)
             raise _refusal(f"{backbone.name} cannot be exported as a graph at {preprocess.size} px", error) from error
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
@@ -228,7 +228,7 @@ def torch(backbone: Backbone, preprocess: Preprocess) -> Engine:
         with pytorch.inference_mode():
             trunk(pytorch.zeros(1, preprocess.size, preprocess.size, 3, dtype=pytorch.uint8))
     except Exception as error:  # networks refuse sizes in words and errors of their own
-        fixed.check(backbone.name, preprocess.size)
+        sizes.check(backbone.name, preprocess.size)
         raise _refusal(f"{backbone.name} cannot run at {preprocess.size} px", error) from error
 
     def run(batch: Pixels) -> Floats:

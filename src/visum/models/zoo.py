@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.errors import ModelError
-from visum.models import cnn, fixed
+from visum.models import cnn, sizes
 from visum.types import Preprocess
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def build(name: str, *, classes: int | None = None, size: int | None = None) -> 
     """
     check_name(name)
     try:
-        if size is not None and fixed.own(name) not in (None, size):
-            fixed.check(name, size)
+        if size is not None and sizes.own(name) not in (None, size):
+            sizes.check(name, size)
         return create(name, classes=classes, size=size)
     except (RuntimeError, ValueError) as error:  # e.g. NAME.TAG with a tag that timm does not know
         raise ModelError(
@@ -50,7 +50,7 @@ def create(name: str, *, classes: int | None = None, size: int | None = None) ->
     settings: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if cnn.is_name(name):
         return cnn.build(name) if classes is None else cnn.build(name, classes)
-    settings |= fixed.keywords(name, size)
+    settings |= sizes.keywords(name, size)
     network: torch.nn.Module
     if timm.is_model(name):
         network = timm.create_model(name, pretrained=False, **settings)
@@ -106,7 +106,9 @@ def preprocess(name: str, size: int | None = None) -> Preprocess:
     if not timm.is_model(name):
         mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
         return Preprocess(size=size or 224, filter="bilinear", mean=mean, std=std)
-    config: dict[str, Any] = resolve_data_config({}, model=build(name))  # type: ignore[no-untyped-call]
+    known: Any = timm.get_pretrained_cfg(name)
+    source = {"model": build(name)} if known is None else {"pretrained_cfg": known.to_dict()}
+    config: dict[str, Any] = resolve_data_config({}, **source)  # type: ignore[no-untyped-call]
     return Preprocess(
         size=size or int(config["input_size"][-1]),
         filter="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
@@ -155,7 +157,7 @@ def check_fit(name: str, weights: Mapping[str, NDArray[Any]], network: torch.nn.
         ModelError: names the first tensors that are missing or have another shape.
     """
     network = build(name) if network is None else network
-    weights = fixed.carried(name, weights, network)
+    weights = sizes.carried(name, weights, network)
     # counters of batches seen are for training only, and many files leave them out
     ours = {k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     heads = classifiers(network)
@@ -193,7 +195,7 @@ def loaded(name: str, weights: Mapping[str, NDArray[Any]], size: int | None = No
     import torch
 
     network: Any = build(name, size=size)
-    weights = fixed.carried(name, weights, network, size)
+    weights = sizes.carried(name, weights, network, size)
     check_fit(name, weights, network)
     own = network.state_dict()
     own.update({k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape})
