@@ -66,9 +66,11 @@ def test_packaged_networks_take_every_size_and_no_torch_is_asked() -> None:
     )
 
 
-def test_a_network_of_one_size_is_run_at_it_however_small_the_pictures() -> None:
-    assert plan.sizes("vit_tiny_patch16_224", "some.safetensors", 28.0, 224) == (224,)
+def test_a_network_of_one_size_is_run_at_it_however_small_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.sizes("resnet18", "some.safetensors", 28.0, 224) == (96, 64)
+    for possible, expected in (((224,), (224,)), ((224, 64), (224,)), ((224, 96), (96,)), ((96, 64), (96, 64))):
+        monkeypatch.setattr(plan, "taken", lambda *given, p=possible: tuple(s for s in given[2] if s in p))
+        assert plan.sizes("vit_tiny_patch16_224", "some.safetensors", 28.0, 224) == expected
 
 
 def test_no_budget_has_room_for_everything() -> None:
