@@ -134,6 +134,8 @@ def carried(
     """
     if own(name) is None:
         return weights
+    import warnings
+
     import timm
     import torch
 
@@ -150,7 +152,9 @@ def carried(
     if not odd:
         return weights
     try:
-        moved = _by_timm(name, given, network, size) if timm.is_model(name) else _by_torchvision(given, network)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how the loaders index tensors
+            moved = _by_timm(name, given, network, size) if timm.is_model(name) else _by_torchvision(given, network)
     except Exception:  # a loader that stumbles over another network's tensors: ``zoo.check_fit`` says which
         return weights
     fitting = {key: moved[key].numpy() for key in odd if key in moved and moved[key].shape == ours[key].shape}
