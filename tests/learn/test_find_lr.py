@@ -93,6 +93,9 @@ def test_stays_below_the_largest_stable_rate_of_a_quadratic() -> None:
     assert found.suggestion is not None
     assert largest / 100 < found.suggestion < largest
     assert largest < found.rates[-1] < 30 * largest  # ended soon after it broke
+    lowest = np.minimum.accumulate(found.losses)
+    broken = found.losses > np.maximum(4 * lowest, found.losses[0])
+    assert broken.tolist() == [False] * (len(broken) - 1) + [True]
 
 
 def test_rates_grow_by_a_constant_factor(batches: list[Batch]) -> None:

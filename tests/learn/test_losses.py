@@ -192,11 +192,14 @@ def test_certain_logits_have_finite_losses_and_slopes(name: str, task: Task, exp
 @pytest.mark.parametrize(("name", "task"), EVERY)
 def test_half_precision_in_full_precision_out(name: str, task: Task, logits: Tensor) -> None:
     k = 2 if task == "binary" else K
-    loss, half, target = build(name, task, k), logits[:, :k].bfloat16(), torch.eye(k)[torch.zeros(64, dtype=torch.long)]
-    with torch.autocast("cpu", torch.bfloat16):
-        value = loss(half, target.bfloat16())
-    assert value.dtype == torch.float32
-    torch.testing.assert_close(value, loss(half.float(), target), rtol=0, atol=0)
+    half, target = logits[:, :k].bfloat16(), torch.eye(k)[torch.zeros(64, dtype=torch.long)]
+    smooth: dict[str, Any] = {"label_smoothing": 0.1} if "label_smoothing" in LOSSES[name].__annotations__ else {}
+    for settings in ({}, smooth):
+        loss = build(name, task, k, **settings)
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(half, target.bfloat16())
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, loss(half.float(), target), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("name", "task"), [pair for pair in EVERY if pair[1] != "binary"])

@@ -61,17 +61,20 @@ def test_one_cycle_equals_torch(rise: float) -> None:
 
 
 @pytest.mark.parametrize("patience", [0, 3])
-def test_plateau_equals_torch(patience: int) -> None:
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_plateau_equals_torch(patience: int, mode: str) -> None:
     draw = np.random.default_rng(3)
     history = (1 / (1 + np.arange(40.0)) + 0.05 * draw.random(40)).tolist()
     history[7] = math.nan
+    if mode == "max":  # a score, of which larger is better, comes negated
+        history = [value - 1 for value in history]
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
     stepper = lr_scheduler.ReduceLROnPlateau(
-        optimiser, patience=patience, factor=0.5, threshold=0.01, eps=0, min_lr=0.02
+        optimiser, mode, patience=patience, factor=0.5, threshold=0.01, eps=0, min_lr=0.02
     )
     found = set()
     for seen in range(1, 41):
-        stepper.step(history[seen - 1])
+        stepper.step(history[seen - 1] if mode == "min" else -history[seen - 1])
         factor = schedules.plateau(0.5, history[:seen], patience=patience, drop=0.5, least=0.01, floor=0.02)
         assert factor == pytest.approx(optimiser.param_groups[0]["lr"])
         found.add(factor)

@@ -75,14 +75,14 @@ def plateau(
     """1, and ``drop`` times less whenever the loss has not become better more than ``patience`` times in a row.
 
     Args:
-        losses: validation losses >= 0, oldest first; NaN is no better than anything.
+        losses: oldest first, smaller is better (scores: negate them); NaN is no better than anything.
         least: share of the best loss by which a loss must be lower to count as better.
         floor: no factor is below it.
     """
-    factor, best, waited = 1.0, math.inf, 0
+    factor, waited, bar = 1.0, 0, math.inf
     for loss in losses:
-        if loss < best * (1 - least):
-            best, waited = loss, 0
+        if loss < bar:
+            bar, waited = loss - least * abs(loss), 0
         else:
             waited += 1
         if waited > patience:
