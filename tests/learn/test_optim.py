@@ -261,10 +261,11 @@ def test_clip_equals_torch_and_reports_the_length_before() -> None:
     assert optim.clip(model, 0.7) == pytest.approx(0.5, rel=1e-4)
     before = copy.deepcopy([p.grad for p in model.parameters()])
     assert model[0].weight.grad is not None
-    model[0].weight.grad[0, 0, 0, 0] = math.nan
-    assert math.isnan(optim.clip(model, 0.1))
-    for p, gradient in list(zip(model.parameters(), before, strict=True))[1:]:
-        torch.testing.assert_close(p.grad, gradient, rtol=0, atol=0)
+    for broken in (math.nan, math.inf):
+        model[0].weight.grad[0, 0, 0, 0] = broken
+        assert not math.isfinite(optim.clip(model, 0.1))
+        for p, gradient in list(zip(model.parameters(), before, strict=True))[1:]:
+            torch.testing.assert_close(p.grad, gradient, rtol=0, atol=0)
 
 
 def test_l1_is_the_sum_of_weights_and_pulls_by_their_sign() -> None:
