@@ -181,7 +181,7 @@ def test_one_bad_file_alone_exits_3_with_its_reason(name: str, trial: Trial, run
     )
     assert done.returncode == 3
     assert odd.why in done.stdout
-    assert "1 of the images could not be read" in done.stderr
+    assert "1 image could not be read" in done.stderr
 
 
 def test_a_picture_is_one_picture_whatever_its_file_is_called(trial: Trial) -> None:

@@ -177,7 +177,7 @@ TYPED: list[Case] = [
     (
         ("train", "DATA", "--outt", "x"),
         2,
-        ("No such option: --outt", "Did you mean --out?", "--budget", "visum train --help"),
+        ("No such option: --outt", "Did you mean --out", "--budget", "visum train --help"),
     ),
     (("predict", "RUN", "X", "--tpo", "3"), 2, ("--tpo", "Did you mean --top", "visum predict --help")),
     (("train",), 2, ("Missing argument 'DATA'", "visum train DATA", "visum train --help")),
@@ -329,7 +329,7 @@ def test_unreadable_images_exit_3_with_an_answer_for_all_others(
     assert code == 3
     assert "unreadable: not a picture" in out
     assert "100.0 %" in out or " %  " in out
-    assert "1 of the images could not be read" in err
+    assert "1 image could not be read" in err
     code, out, err = visum("predict", run.bundle, good, tmp_path / "bad.png", "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert (code, len(lines), sum("error" in line for line in lines)) == (3, 2, 1)
