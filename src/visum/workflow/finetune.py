@@ -97,6 +97,11 @@ class Course:
     views: int
     seconds: float
 
+    def steps(self, ground: Ground) -> int:
+        """Images that pass the prefix or the suffix, for the progress display."""
+        n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
+        return (self.views + self.epochs) * n + held
+
     @property
     def words(self) -> str:
         """For the log."""
@@ -123,6 +128,16 @@ def check(tuning: Tuning) -> None:
     ):
         if given not in known:
             raise UsageError(f"{what} is {given!r}", allowed=", ".join(known), next=f"--set {what}={next(iter(known))}")
+
+
+def decided(facts: dict[str, Any], ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
+    """The course of this run: the one that its record tells of, if it is gone on with, or one that is chosen now."""
+    found = facts.get("finetune")
+    if isinstance(found, dict) and found.keys() == Course.__dataclass_fields__.keys():
+        return Course(**found)
+    way = course(ground, tuning, left)
+    facts["finetune"] = asdict(way) if way else None
+    return way
 
 
 def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:

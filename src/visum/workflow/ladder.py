@@ -38,7 +38,7 @@ from visum.types import (
 )
 from visum.workflow import kept
 
-EMBEDDING, MAJORITY = "embedding", "majority"
+EMBEDDING, MAJORITY, FINETUNE = "embedding", "majority", "finetune"
 NEAREST, PROBE = f"{EMBEDDING}+knn", f"{EMBEDDING}+probe"
 LADDER = (MAJORITY, *(f"{descriptor}+{classifier}" for descriptor, classifier in classical.LADDER), NEAREST, PROBE)
 """What is climbed unless told otherwise; any ``descriptor+classifier`` of ``models.classical`` may be named as well, and any
@@ -124,12 +124,17 @@ def check(names: Sequence[str]) -> None:
         UsageError: naming them and what there is.
     """
     descriptors, classifiers = (EMBEDDING, *classical.DESCRIPTORS), tuple(classical.CLASSIFIERS)
-    known = {MAJORITY, PROBE} | {f"{d}+{c}" for d in descriptors for c in classifiers}
+    known = {MAJORITY, PROBE, FINETUNE} | {f"{d}+{c}" for d in descriptors for c in classifiers}
     if wrong := [name for name in names if name not in known]:
         raise UsageError(
             f"no rung is called {', '.join(map(repr, wrong))}",
-            allowed=f"{MAJORITY}, {PROBE}, or A+B with A of {', '.join(descriptors)} and B of {', '.join(classifiers)}",
+            allowed=f"{MAJORITY}, {PROBE}, {FINETUNE}, or A+B with A of {', '.join(descriptors)} and "
+            f"B of {', '.join(classifiers)}",
             next=f"--ladder {','.join(LADDER)}",
+        )
+    if FINETUNE in names and PROBE not in names:
+        raise UsageError(
+            f"{FINETUNE} starts from the probe, which this ladder leaves out", next=f"--ladder {PROBE},{FINETUNE}"
         )
     if not set(names) - {MAJORITY}:
         raise UsageError("a ladder that holds nothing to choose", next=f"--ladder {MAJORITY},{PROBE}")

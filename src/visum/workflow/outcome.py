@@ -81,7 +81,7 @@ def bundle(rung: Rung, base: pretrained.Backbone, spec: Preprocess, held: Predic
     """The chosen rung as what can be shipped, notes left out; temperature and thresholds are those of ``held``."""
     tensors = dict(rung.weights)
     if rung.architecture is not None and rung.architecture["kind"] == "probe":
-        tensors.update({f"backbone.{name}": value for name, value in base.weights.items()})
+        tensors = {**{f"backbone.{name}": value for name, value in base.weights.items()}, **tensors}
     return Bundle(table.task, table.classes, rung.architecture or {}, spec, tensors, held.temperature, held.thresholds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,12 +20,12 @@ from visum.judge import calibrate
 from visum.judge import evaluate as judge
 from visum.models import aside, predict
 from visum.models import weights as pretrained
-from visum.models.embed import Network, embed, missing
+from visum.models.embed import Network, View, embed, missing
 from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
-from visum.workflow import audit, beside, outcome, plan, ready, record
+from visum.workflow import audit, beside, finetune, outcome, plan, ready, record
 from visum.workflow import ladder as climbing
 from visum.workflow.checked import checked
 from visum.workflow.outcome import Run
@@ -51,6 +52,16 @@ def train(
     fit: Fit = "pad",
     views: tuple[str, ...] = ("plain",),
     ladder: tuple[str, ...] = climbing.LADDER,
+    cut: str = "auto",
+    epochs: int | None = None,
+    augment: str = "light",
+    loss: str | None = None,
+    optimiser: str = "adamw",
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.02,
+    schedule: str = "one_cycle",
+    mixup: float = 0.2,
+    unfreeze: str = "everything",
     engine: str = "auto",
     extra_formats: tuple[str, ...] = (),
     strict: bool = False,
@@ -73,7 +84,17 @@ def train(
         size: working size in pixels; fitted to pictures and budget if omitted.
         fit: pad (nothing is cut away), crop or squash.
         views: of the train images: plain, mirror.
-        ladder: classifiers to try, e.g. hog+rbf_svm, embedding+probe.
+        ladder: classifiers to try, e.g. hog+rbf_svm, embedding+probe, finetune. With a budget and no ladder of your own,
+            finetune is tried where it fits.
+        cut: where fine-tuning begins: after this stage of the network, none for the whole of it, auto for what fits.
+        epochs: of fine-tuning; as many as fit the budget if omitted.
+        augment: views that fine-tuning sees: none, light, medium, strong, or names like flip,rotation.
+        loss: of fine-tuning: cross_entropy, focal, class_balanced; binary_cross_entropy, asymmetric when multilabel.
+        optimiser: adamw, adam, sgd, momentum, nesterov, lion, muon, adam_then_sgd.
+        learning_rate, weight_decay: of the optimiser.
+        schedule: one_cycle, cosine, linear, step, plateau, constant.
+        mixup: alpha of mixed pictures; 0 for none.
+        unfreeze: everything at once, head_first, or gradual.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         strict: stop at the first unreadable file instead of going on without it.
@@ -88,6 +109,11 @@ def train(
     """
     settings = {key: value for key, value in locals().items() if not key.startswith("_")}
     climbing.check(ladder)
+    tuning = finetune.Tuning(
+        **{name: settings[name] for name in finetune.Tuning.__dataclass_fields__ if name in settings}
+    )
+    if climbing.FINETUNE in ladder:
+        finetune.check(tuning)
     ready.check_settings(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
     )
@@ -163,7 +189,7 @@ def train(
 
         more = tuple(view for view in views if view != "plain")
         train_rows = rows(table, in_split(table, "train"))
-        extra: dict[str, Embeddings] = {}
+        extra: Mapping[View, Embeddings] = {}
         if more:
             with stages.stage("embed views", len(train_rows) * len(more)) as stage:
                 extra = embed(train_rows, network, views=more, step=stage.step)
@@ -171,7 +197,7 @@ def train(
         ground = climbing.Ground(table, spec, network, vectors, tuple(e.vectors for e in extra.values()), more, seed)
 
         rungs = []
-        for name in ladder:
+        for name in [name for name in ladder if name != climbing.FINETUNE]:
             dear = plan.rest(len(table)) + plan.rung(len(table))
             needed = name in climbing.CHEAP or name == climbing.foothold(ladder)
             if not needed and not plan.fits(budget, stages.seconds(), dear):
@@ -179,6 +205,15 @@ def train(
             with stages.stage(f"ladder: {name}") as stage:
                 rungs.append(climbing.climb(name, ground))
                 stage.detail = _headline(rungs[-1])
+        if climbing.FINETUNE in ladder or (budget is not None and ladder == climbing.LADDER):
+            with stages.stage("plan finetune") as stage:
+                left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
+                way = finetune.decided(facts, ground, tuning, left)
+                stage.detail = way.words if way else "does not fit the budget"
+            if way is not None:
+                with stages.stage(f"ladder: {climbing.FINETUNE}", way.steps(ground)) as stage:
+                    rungs.append(finetune.climb(ground, rungs[-1], tuning, way, folder / "checkpoints", stage))
+                    stage.detail = _headline(rungs[-1])
         best = climbing.best(rungs)
 
         with stages.stage("calibrate") as stage:
