@@ -57,7 +57,7 @@ def split(backbone: Backbone, cut: str) -> Halves:
     """
     import torch
 
-    network = zoo.loaded(backbone.name, backbone.weights)
+    network = zoo.loaded(backbone.name, backbone.weights, backbone.preprocess.size)
     watched = zoo.watched(backbone.name, network, backbone.stages)
     last = zoo.Last(network)
     spec = backbone.preprocess
