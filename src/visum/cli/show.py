@@ -37,16 +37,37 @@ def percent(value: float | None) -> str:
     return "–" if value is None or value != value else f"{100 * value:.1f} %"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", right: Sequence[int] = ()) -> None:
-    """Print a table to standard output; in a pipe without colours and borders that matter."""
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    right: Sequence[int] = (),
+    foot: Sequence[str] = (),
+) -> None:
+    """Print a table to standard output; in a pipe without colours and borders that matter.
+
+    Args:
+        head, rows: cells as text.
+        title: above it.
+        right: numbers of the columns that are aligned to the right.
+        foot: cells of one last row under a line.
+    """
     from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE if foot else box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_footer=bool(foot),
+    )
     for at, name in enumerate(head):
-        made.add_column(name, justify="right" if at in right else "left", overflow="fold")
+        last = foot[at] if foot else ""
+        made.add_column(name, last, justify="right" if at in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*(escape(plain(cell)) for cell in row))
     Console(highlight=False).print(made)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DOMINANT = 0.8
 """A module that holds more than this share of all work or all weights is shown in its parts."""
+FEW = 32
+"""A network of no more layers than these is shown layer by layer, whatever modules they are grouped in."""
 _UNSEEN = ("Identity", "Drop")
 
 
@@ -91,7 +93,8 @@ COUNTED: dict[str, Callable[[Sequence[Any], Any], int]] = {
 
 
 def examine(name: str, size: int, *, classes: int | None = None) -> Anatomy:
-    """The anatomy of an architecture: nothing is computed and no memory is taken for its weights, only shapes pass through.
+    """The anatomy of an architecture. Where it can be done, nothing is computed and no memory is taken for its weights: only
+    shapes pass through.
 
     Args:
         name: as ``zoo.build`` takes it.
@@ -107,8 +110,11 @@ def examine(name: str, size: int, *, classes: int | None = None) -> Anatomy:
 
     zoo.check_name(name)
     sizes.check(name, size)
-    with torch.device("meta"):
-        return of_network(zoo.create(name, classes=classes, size=size), torch.zeros(1, 3, size, size))
+    try:
+        with torch.device("meta"):
+            return of_network(zoo.create(name, classes=classes, size=size), torch.zeros(1, 3, size, size))
+    except NotImplementedError:  # it asks for numbers while it is built
+        return of_network(zoo.build(name, classes=classes, size=size), torch.zeros(1, 3, size, size))
 
 
 def of_network(network: torch.nn.Module, pictures: torch.Tensor) -> Anatomy:
@@ -161,11 +167,10 @@ def of_network(network: torch.nn.Module, pictures: torch.Tensor) -> Anatomy:
             hook.remove()
 
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
-    rows = [
-        Layer(name, _kind(modules[name]), shapes[name], parameters[name], adds[name])
-        for name in _shown("", network, parameters, adds, shapes)
-    ]
-    rows.sort(key=lambda row: order.index(row.name))
+    shown = [each for each in order if _seen(modules[each]) and not any(modules[each].children())]
+    if len(shown) > FEW:
+        shown = sorted(_shown("", network, parameters, adds, shapes), key=order.index)
+    rows = [Layer(each, _kind(modules[each]), shapes[each], parameters[each], adds[each]) for each in shown]
     return Anatomy(int(pictures.shape[-1]), tuple(rows), parameters[""], adds[""])
 
 
@@ -186,9 +191,14 @@ def _shown(
         large = path not in shapes or adds[path] > DOMINANT * adds[""] or parameters[path] > DOMINANT * parameters[""]
         if ran and whole and large:
             found += _shown(path, part, parameters, adds, shapes)
-        elif path in shapes and not type(part).__name__.startswith(_UNSEEN):
+        elif path in shapes and _seen(part):
             found.append(path)
     return found
+
+
+def _seen(module: Any) -> bool:
+    """Whether a module does something to pictures when nobody trains."""
+    return not type(module).__name__.startswith(_UNSEEN)
 
 
 def _shape(output: Any) -> tuple[int, ...]:
@@ -202,8 +212,8 @@ def _kind(module: Any) -> str:
     """What a module is, in a few words."""
     name = type(module).__name__
     children = [type(child).__name__ for child in module.children()]
-    if name in ("Sequential", "ModuleList") and children and len(set(children)) == 1:
-        return f"{len(children)} {children[0]}"
+    if name in ("Sequential", "ModuleList") and len(set(children)) == 1:
+        return children[0] if len(children) == 1 else f"{len(children)} {children[0]}"
     if hasattr(module, "kernel_size") and not children:
         sides = [side if isinstance(side, tuple) else (side,) * 2 for side in (module.kernel_size, module.stride or 1)]
         return f"{name} {sides[0][0]}x{sides[0][1]}" + (f" /{sides[1][0]}" if sides[1][0] > 1 else "")

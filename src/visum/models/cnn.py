@@ -8,6 +8,7 @@ Each stage is convolution, batch normalisation, activation, 2 x 2 pooling; then 
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,23 +167,22 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
     from torch import nn
 
     layers = parse(name)
-    activation = getattr(nn, ACTIVATIONS[layers.activation])
+    activation, pool = getattr(nn, ACTIVATIONS[layers.activation]), getattr(nn, POOLS[layers.pool])
 
     class Stage(nn.Sequential):
         """Halves the picture, until there is only one pixel left to pool."""
 
         def __init__(self, before: int, width: int) -> None:
-            normal = [nn.BatchNorm2d(width)] if layers.batch_norm else []
-            convolution = nn.Conv2d(
-                before, width, layers.kernel, padding=layers.kernel // 2, bias=not layers.batch_norm
-            )
-            super().__init__(convolution, *normal, activation(), getattr(nn, POOLS[layers.pool])(2))
+            side, plain = layers.kernel, not layers.batch_norm
+            parts: dict[str, nn.Module] = {"conv": nn.Conv2d(before, width, side, padding=side // 2, bias=plain)}
+            parts |= {} if plain else {"norm": nn.BatchNorm2d(width)}
+            super().__init__(OrderedDict(parts | {"act": activation(), "pool": pool(2)}))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            *others, pool = self
+            *others, half = self
             for layer in others:
                 x = layer(x)
-            return pool(x) if min(x.shape[-2:]) > 1 else x
+            return half(x) if min(x.shape[-2:]) > 1 else x
 
     class Network(nn.Module):
         def __init__(self) -> None:

@@ -204,6 +204,60 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+PACKAGED_TOP1 = {"efficientnet_lite0": 75.1, "efficientnet_lite1": 76.7, "efficientnet_lite2": 77.6}
+"""Percent, of the packaged weights in float32, by those who trained them."""
+PACKAGED_SOURCE = "TensorFlow TPU models, efficientnet/lite/README.md"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What somebody says that a network scores.
+
+    Attributes:
+        top1: percent of ImageNet-1k's validation images, one crop of each.
+        size: side of the pictures in pixels.
+        weights: which weights: timm's tag or torchvision's name.
+        source: who says so.
+        licence: of the weights.
+    """
+
+    top1: float
+    size: int
+    weights: str
+    source: str
+    licence: str
+
+
+def published(name: str) -> tuple[Published, ...]:
+    """What is known here of an architecture's published weights; loads torchvision, whose records list its own.
+
+    Args:
+        name: packaged name, or architecture; a tag (``resnet50.tv_in1k``) keeps what is published of these weights only.
+    """
+    import math
+
+    import torchvision
+
+    from visum.models.weights import PACKAGED
+
+    if name in PACKAGED:
+        known = PACKAGED[name]
+        return (Published(PACKAGED_TOP1[name], known.size, "packaged", PACKAGED_SOURCE, known.licence),)
+    plain, _, tag = name.partition(".")
+    found = [
+        Published(each.top1, each.top1_size, each.weights, each.source, each.licence)
+        for each in FAMILIES.values()
+        if each.member == plain
+    ]
+    if plain in torchvision.models.list_models(module=torchvision.models):
+        for weights in torchvision.models.get_model_weights(plain):
+            top1 = weights.meta["_metrics"].get("ImageNet-1K", {}).get("acc@1", math.nan)
+            if not math.isnan(top1) and all(abs(top1 - each.top1) > 0.005 for each in found):
+                size = weights.transforms.keywords["crop_size"]
+                found.append(Published(top1, size, weights.name, TORCHVISION, NO_CLAIM))
+    return tuple(each for each in found if not tag or each.weights == tag)
+
+
 def family_of(architecture: str) -> str:
     """The family that an architecture is the member of, or ""; a tag (``resnet50.tv_in1k``) makes no difference."""
     plain = architecture.partition(".")[0]

