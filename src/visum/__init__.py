@@ -22,6 +22,7 @@ _HOMES = {
     "Run": "visum.workflow.outcome",
     "Score": "visum.types",
     "VisumError": "visum.errors",
+    "describe_model": "visum.workflow.portrait",
     "doctor": "visum.workflow.doctor",
     "evaluate": "visum.workflow.evaluate",
     "find_problems": "visum.workflow.audit",
@@ -46,6 +47,7 @@ __all__ = [
     "Score",
     "VisumError",
     "__version__",
+    "describe_model",
     "doctor",
     "evaluate",
     "find_problems",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from visum.workflow.doctor import doctor
     from visum.workflow.evaluate import evaluate
     from visum.workflow.outcome import Run
+    from visum.workflow.portrait import describe_model
     from visum.workflow.predict import Answer, Classifier, load, predict
     from visum.workflow.train import train
     from visum.workflow.verify import verify

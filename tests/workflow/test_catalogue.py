@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
-from visum.models import classical, compiled, weights
+from visum.models import classical, cnn, compiled, weights
+from visum.models.families import FAMILIES
 from visum.workflow import ladder
 from visum.workflow.catalogue import list_models
 
@@ -26,6 +28,9 @@ def test_everything_that_has_a_name_is_listed_and_can_be_used() -> None:
     assert found.ladder == ladder.LADDER
     ladder.check([f"{descriptor}+{classifier}" for descriptor in found.descriptors for classifier in found.classifiers])
     assert set(found.classifiers) == set(classical.CLASSIFIERS)
+    assert [each.family for each in found.families] == list(FAMILIES)
+    assert set(found.packaged_top1) == {name for name, *_ in found.packaged}
+    assert [name for name, _ in found.settings] == [each.name for each in dataclasses.fields(cnn.Cnn)]
     assert found.architectures == ()
 
 
@@ -47,7 +52,8 @@ def test_listing_without_a_search_needs_no_torch() -> None:
 def test_a_search_finds_architectures_by_part_of_their_name_whatever_the_case() -> None:
     import timm
 
-    found = list_models("MobileNetV3_small").architectures
-    assert set(timm.list_models("*mobilenetv3_small*")) <= set(found)
-    assert all("mobilenetv3_small" in name.lower() for name in found)
-    assert list_models("no such network").architectures == ()
+    names = list_models("MobileNetV3_small").architectures
+    assert set(timm.list_models("*mobilenetv3_small*")) <= set(names)
+    assert all("mobilenetv3_small" in name.lower() for name in names)
+    assert (found := list_models("resnet5O")).architectures == ()
+    assert "resnet50" in found.nearest

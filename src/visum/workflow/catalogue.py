@@ -45,7 +45,8 @@ class Catalogue:
         engines: installed, fastest first.
         ladder: the rungs that a run climbs unless told otherwise.
         descriptors, classifiers: ``A+B`` of them is a rung, too.
-        architectures: timm and torchvision names that hold the search words; they need ``weights_file``.
+        architectures: timm and torchvision names that hold the search words; they need weights from somewhere.
+        nearest: names most like the search words, where none holds them.
     """
 
     packaged: tuple[tuple[str, str, int, str, str], ...]
@@ -58,6 +59,7 @@ class Catalogue:
     descriptors: tuple[str, ...]
     classifiers: tuple[str, ...]
     architectures: tuple[str, ...]
+    nearest: tuple[str, ...]
 
 
 def list_models(search: str | None = None) -> Catalogue:
@@ -68,10 +70,12 @@ def list_models(search: str | None = None) -> Catalogue:
     """
     here = weights.installed()
     found: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
     if search is not None:
         from visum.models import zoo
 
         found = tuple(name for name in zoo.names() if search.lower() in name.lower())
+        near = () if found else tuple(zoo.nearest(search))
     known = weights.PACKAGED.items()
     return Catalogue(
         packaged=tuple((name, w.architecture, w.size, w.licence, w.source) for name, w in known if name in here),
@@ -87,4 +91,5 @@ def list_models(search: str | None = None) -> Catalogue:
         descriptors=(ladder.EMBEDDING, *classical.DESCRIPTORS),
         classifiers=tuple(classical.CLASSIFIERS),
         architectures=found,
+        nearest=near,
     )
