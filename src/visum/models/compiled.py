@@ -53,7 +53,8 @@ def graph_path(backbone: Backbone, preprocess: Preprocess) -> Path:
     spec = [preprocess.size, preprocess.mean, preprocess.std, preprocess.channels]
     cut = [backbone.cut] if backbone.cut else []
     key = digest_of([GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages, *cut], spec])
-    return storage.cache_folder() / "graphs" / f"{backbone.name.replace('/', '_')}-{preprocess.size}-{key[:24]}.onnx"
+    name = backbone.name.replace("/", "_").replace(":", "_")
+    return storage.cache_folder() / "graphs" / f"{name}-{preprocess.size}-{key[:24]}.onnx"
 
 
 def graph(backbone: Backbone, preprocess: Preprocess) -> Path:

@@ -107,7 +107,7 @@ def missing(table: Manifest, network: Network, view: View = "plain") -> int:
 
 def _space(network: Network, view: View) -> storage.Space:
     words = view if isinstance(view, str) else f"drawn-{digest_of([augment.VERSION, *astuple(view)])[:16]}"
-    name = f"embed-{network.backbone.name.replace('/', '_')}-{words}-{network.digest[:16]}"
+    name = f"embed-{network.backbone.name.replace('/', '_').replace(':', '_')}-{words}-{network.digest[:16]}"
     return storage.space(name, "float16")
 
 
