@@ -129,7 +129,7 @@ def train(
 
     def one_step(epoch: int, number: int, x: Tensor, target: Tensor) -> float:
         done = epoch * steps + number
-        share = done / max(1, epochs * steps - 1)
+        share = done / (epochs * steps)
         optim.set_rate(optimiser, rate * schedule(share, [-line.score for line in history]), share)
         draw = np.random.default_rng([seed, epoch, number])
         torch.manual_seed(int(draw.integers(2**62)) + rank)
@@ -141,18 +141,14 @@ def train(
             loss, _ = objective(model, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} in epoch {epoch + 1}, step {number + 1}",
-                allowed="a finite loss",
-                next="a smaller --learning-rate or a longer --warm-up; the last good checkpoint is kept",
-            )
+            raise _broken("loss", value, epoch, number)
         if accelerator is None:
             torch.autograd.backward(loss / accumulate)
         else:
             accelerator.backward(loss / accumulate)
         if (number + 1) % accumulate == 0 or number + 1 == steps:
-            if clip is not None:
-                optim.clip(model, clip)
+            if clip is not None and not math.isfinite(length := optim.clip(model, clip)):
+                raise _broken("gradient's length", length, epoch, number)
             optimiser.step()
             optimiser.zero_grad()
             if mean is not None and average is not None:
@@ -193,3 +189,11 @@ def train(
         inner.load_state_dict(mean)
     model.eval()
     return Trained(tuple(history), best, stopped)
+
+
+def _broken(what: str, value: float, epoch: int, number: int) -> TrainingError:
+    return TrainingError(
+        f"the {what} became {value} in epoch {epoch + 1}, step {number + 1}",
+        allowed="a finite one",
+        next="a smaller --learning-rate; the last good checkpoint is kept",
+    )

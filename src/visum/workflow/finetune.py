@@ -171,7 +171,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
             epochs = tuning.epochs or USUAL_EPOCHS
         else:
             epochs = max((e for e in range(LEAST_EPOCHS, MOST_EPOCHS + 1) if cost(e, views(e)) <= left), default=0)
-        if epochs and (best is None or best.epochs < ENOUGH_EPOCHS):
+        if epochs and (best is None or epochs > best.epochs < ENOUGH_EPOCHS):
             best = Course(cut, epochs, views(epochs), round(cost(epochs, views(epochs)), 1))
     return best
 
@@ -229,6 +229,8 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
     train, held = ground.labelled("train"), ground.labelled("validation")
     y = ground.y[train]
     front = replace(ground.network, backbone=replace(backbone, cut=way.cut))
+    if not compiled.graph_path(front.backbone, front.preprocess).is_file():
+        compiled.write_graph(front.backbone, front.preprocess)  # torch is here already; a child would load it again
     names: list[View] = [Augmented(tuning.augment, seed, view) for view in range(way.views)]
     if tuning.augment == "none":
         names = ["plain"]
@@ -317,7 +319,7 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
         z = logits(model)
     tensors = prefix.merged(backbone, prefix.tensors(model.suffix))
     tuned = replace(backbone, weights=tensors, stages=halves.stages, digest=digest_of_weights(tensors))
-    compiled.write_graph(tuned, ground.preprocess)  # torch is here already; a child would have to load it again
+    compiled.write_graph(tuned, ground.preprocess)
     architecture = {"kind": "probe", "backbone": backbone.name, "stages": list(halves.stages)}
     weights: dict[str, NDArray[Any]] = {f"head.{key}": value for key, value in model.head().items()}
     weights.update({f"backbone.{key}": value for key, value in tensors.items()})

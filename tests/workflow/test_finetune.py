@@ -1,0 +1,140 @@
+"""The rung that trains the end of the network, end to end on real digits and photos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from visum import train, verify
+from visum.errors import ModelError, UsageError
+from visum.models import predict, weights
+from visum.models.embed import Augmented, Network, embed
+from visum.ship import bundle
+from visum.types import Manifest, Predictions, in_split, rows
+from visum.workflow import finetune, ladder
+from visum.workflow.finetune import Tuning
+from workflow.helping import facts, timeless
+
+LADDER = (ladder.PROBE, ladder.FINETUNE)
+QUICK = {"size": 64, "ladder": LADDER, "epochs": 2, "augment": "none"}
+
+
+def test_it_becomes_a_bundle_like_any_other(digits: Path, tmp_path: Path) -> None:
+    run = train(digits, out=tmp_path / "run", **QUICK)
+    assert tuple(run.ladder) == LADDER
+    way = facts(run.folder)["finetune"]
+    assert (way["cut"], way["epochs"], way["views"]) == ("blocks.4", 2, 1)
+    # shipped as it was judged, whichever of the two won
+    assert verify(run.bundle).passed
+    assert run.scores["accuracy"].value > 0.75
+    lines = (run.folder / "history.csv").read_text().splitlines()
+    assert sum(line.startswith("finetune") for line in lines) == 2
+
+
+def test_what_was_trained_on_cached_maps_is_what_the_compiled_network_says(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle is forced to be the fine-tuned one, whose validation answers came from PyTorch and float16 maps."""
+    monkeypatch.setattr(ladder, "best", lambda rungs: rungs[-1])
+    run = train(digits, out=tmp_path / "run", **QUICK)
+    assert run.chosen == ladder.FINETUNE
+    assert verify(run.bundle).passed
+    table, held = (
+        Manifest.load(run.folder / "manifest.parquet"),
+        Predictions.load(run.folder / "predictions", "validation"),
+    )
+    model = predict.Model(bundle.read(run.bundle))
+    again = predict.of_table(rows(table, in_split(table, "validation")), model)
+    assert list(again.ids) == list(held.ids)
+    np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
+
+
+def test_stopped_between_epochs_or_not_the_numbers_are_the_same(digits: Path, tmp_path: Path) -> None:
+    from visum.errors import StorageError
+    from visum.learn import checkpoint
+
+    longer = {**QUICK, "epochs": 3}
+    whole = train(digits, out=tmp_path / "whole", **longer)
+    original, written = checkpoint.write, []
+
+    def write(*arguments: Any) -> None:
+        original(*arguments)
+        written.append(1)
+        if len(written) == 2:
+            raise StorageError("the disk is gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "write", write)
+        with pytest.raises(StorageError):
+            train(digits, out=tmp_path / "cut", **longer)
+    assert (tmp_path / "cut" / "checkpoints" / "last.safetensors").is_file()
+    train(digits, out=tmp_path / "cut", **longer)
+    assert timeless(whole.folder) == timeless(tmp_path / "cut")
+
+
+def test_augmented_views_are_drawn_once_and_differ(digits: Path) -> None:
+    from visum.data import load as loading
+    from visum.data import sources
+
+    backbone = weights.find(size=64)
+    network = Network(replace(backbone, cut="blocks.4"), backbone.preprocess)
+    table, _ = loading.index(sources.read(digits).manifest, backbone.preprocess)
+    some = replace(table)
+    one, two = Augmented("light", 0, 0), Augmented("light", 0, 1)
+    found = embed(some, network, views=("plain", one, two))
+    assert found[one].vectors.shape == (300, 112 * 4 * 4)
+    assert not np.array_equal(found[one].vectors, found[two].vectors)
+    assert not np.array_equal(found["plain"].vectors, found[one].vectors)
+    again = embed(some, Network(network.backbone, network.preprocess), views=(one,))
+    np.testing.assert_array_equal(again[one].vectors, found[one].vectors)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"cut": "blocks.9"}, "no stage 'blocks.9'"),
+        ({"loss": "asymmetric"}, "does not fit a multiclass task"),
+        ({"optimiser": "adamm"}, "adamw"),
+        ({"augment": "flipp"}, "flip"),
+        ({"learning_rate": -1.0}, "lr is -1.0"),
+        ({"unfreeze": "never"}, "head_first"),
+        ({"schedule": "cosinus"}, "cosine"),
+        ({"ladder": (ladder.FINETUNE,)}, "starts from the probe"),
+    ],
+)
+def test_impossible_settings_are_told_before_or_without_harm(
+    digits: Path, tmp_path: Path, settings: dict[str, object], words: str
+) -> None:
+    with pytest.raises((UsageError, ModelError), match=words):
+        train(digits, out=tmp_path / "run", **{**QUICK, **settings})
+
+
+def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs are given: what is chosen must be the deepest and longest that fits."""
+
+    class Ground:
+        def labelled(self, split: str) -> object:
+            return np.ones({"train": 1000, "validation": 100}[split], bool)
+
+    ground = Ground()
+    ground.network = Network(weights.find(size=64), weights.find(size=64).preprocess)  # type: ignore[attr-defined]
+    monkeypatch.setattr(finetune.plan, "speed", lambda _: 0.01)
+    costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002)}
+    monkeypatch.setattr(finetune, "_costs", lambda _, halves, __: costs[halves.stages[:1]])
+    chosen = [finetune.course(ground, Tuning(), left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
+    told = [way and (way.cut, way.epochs) for way in chosen]
+    assert told[0] is None
+    assert told[1] == ("blocks.5", 4)
+    assert told[2] == ("blocks.4", 3)
+    assert told[3] is not None
+    assert told[3][0] == "blocks.4"
+    assert told[3][1] > 3
+    assert told[4] == ("blocks.4", finetune.MOST_EPOCHS)
+    assert told[5] == ("blocks.4", finetune.USUAL_EPOCHS)
+    for way, left in zip(chosen[1:5], (40, 100, 200, 1000), strict=True):
+        assert way is not None
+        assert way.seconds <= left
