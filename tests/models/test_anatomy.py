@@ -98,7 +98,7 @@ def test_layers_of_a_network_written_by_hand() -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
             self.grouped = nn.Conv2d(8, 16, (1, 3), groups=4)
-            self.up = nn.ConvTranspose2d(16, 4, 2, stride=2)
+            self.up = nn.ConvTranspose2d(16, 4, 3, stride=2)
             self.unused = nn.Linear(3, 3)
             self.drop = nn.Dropout()
             self.head = nn.Linear(4, 10)
@@ -114,12 +114,26 @@ def test_layers_of_a_network_written_by_hand() -> None:
     assert rows == {
         "conv": ("Conv2d 3x3 /2", (8, 5, 6), 216, 8 * 5 * 6 * 27),
         "grouped": ("Conv2d 1x3", (16, 5, 4), 16 * 2 * 3 + 16, 16 * 5 * 4 * 6),
-        "up": ("ConvTranspose2d 2x2 /2", (4, 10, 8), 16 * 4 * 4 + 4, 16 * 5 * 4 * 4 * 4),
+        "up": ("ConvTranspose2d 3x3 /2", (4, 11, 9), 16 * 4 * 9 + 4, 16 * 5 * 4 * 4 * 9),
         "head": ("Linear", (10,), 50, 40),
     }
-    outside = 4 * 10 * 10 * 8
+    outside = 4 * 11 * 11 * 9
     assert found.multiply_adds == sum(row.multiply_adds for row in found.layers) + outside
     assert found.parameters == sum(row.parameters for row in found.layers) + 12
+
+
+def test_attention_that_torch_would_run_as_one_operator() -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.layer(x.reshape(1, -1, 8))
+
+    tokens = 3 * 4 * 4 // 8
+    linear, products = 4 * tokens * 8 * 8 + 2 * tokens * 8 * 16, 2 * tokens * tokens * 8
+    assert anatomy.of_network(Attending(), torch.randn(1, 3, 4, 4)).multiply_adds == linear + products
 
 
 def test_large_networks_are_shown_in_parts_and_small_ones_layer_by_layer() -> None:

@@ -144,6 +144,30 @@ def test_a_transformer_runs_as_a_graph_at_another_size(vit: dict[str, NDArray[An
     np.testing.assert_allclose(found[:, -192:], expected, atol=1e-4)
 
 
+def test_what_cannot_be_carried_is_not_called_another_network_s() -> None:
+    """ResMLP mixes patches by a linear layer: for another number of patches there are no weights."""
+    name = "resmlp_12_224"
+    weights = {key: value.numpy() for key, value in zoo.build(name).state_dict().items()}
+    words = rf"{name}'s weights cannot be carried over from 224 px to 96 px\. Allowed: 224 px\. Try: --size 224"
+    with pytest.raises(ModelError, match=words):
+        zoo.loaded(name, weights, 96)
+    with pytest.raises(ModelError, match=f"these weights are not {name}'s"):
+        zoo.loaded(name, {"a": np.zeros(3, np.float32)}, 96)
+
+
+def test_a_network_that_cannot_be_built_for_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = timm.create_model
+
+    def strict(name: str, **settings: Any) -> Any:
+        if "img_size" in settings:
+            raise TypeError("Odd.__init__() got an unexpected keyword argument 'img_size'")
+        return build(name, **settings)
+
+    monkeypatch.setattr(timm, "create_model", strict)
+    with pytest.raises(ModelError, match=r"px: it is made for 224 px alone\. Allowed: 224 px\. Try"):
+        zoo.build(VIT, size=96)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:timm.layers.interpolate")
 @pytest.mark.parametrize(

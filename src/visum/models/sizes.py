@@ -87,6 +87,8 @@ def refusal(name: str, size: int) -> str:
     except ModelError:
         raise  # no such name
     except Exception as error:  # networks refuse sizes in words and errors of their own
+        if isinstance(error, TypeError) and set(keywords(name, size)) & set(str(error).split("'")):
+            return f"it is made for {own(name)} px alone"
         return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
     side = patch if isinstance(patch, int) else patch[0]
@@ -103,9 +105,10 @@ def check(name: str, size: int) -> None:
     """
     if (why := refusal(name, size)) and tried(name, (size,)) == ():
         near = nearest(name, size)
+        more = "" if near == (own(name),) else ", among others"
         raise ModelError(
             f"{name} does not take pictures of {size} px: {why}",
-            allowed=f"{', '.join(map(str, near))} px, among others" if near else "",
+            allowed=f"{', '.join(map(str, near))} px{more}" if near else "",
             next=f"--size {min(near, key=lambda each: abs(each - size))}" if near else "another --backbone",
         )
 

@@ -195,8 +195,19 @@ def loaded(name: str, weights: Mapping[str, NDArray[Any]], size: int | None = No
     import torch
 
     network: Any = build(name, size=size)
-    weights = sizes.carried(name, weights, network, size)
-    check_fit(name, weights, network)
+    given, weights = weights, sizes.carried(name, weights, network, size)
+    try:
+        check_fit(name, weights, network)
+    except ModelError as error:
+        if sizes.keywords(name, size):
+            check_fit(name, given)  # whose weights they are, before what they can do
+            only = sizes.own(name)
+            raise ModelError(
+                f"{name}'s weights cannot be carried over from {only} px to {size} px",
+                allowed=f"{only} px",
+                next=f"--size {only}",
+            ) from error
+        raise
     own = network.state_dict()
     own.update({k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k in own and own[k].shape == v.shape})
     network.load_state_dict(own)
