@@ -138,3 +138,12 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
     for way, left in zip(chosen[1:5], (40, 100, 200, 1000), strict=True):
         assert way is not None
         assert way.seconds <= left
+
+
+def test_a_budget_that_leaves_time_is_used_for_it(digits: Path, tmp_path: Path) -> None:
+    run = train(digits, out=tmp_path / "run", size=64, budget=120.0)
+    way = facts(run.folder)["finetune"]
+    assert ladder.FINETUNE in run.ladder
+    assert way["epochs"] == finetune.MOST_EPOCHS
+    assert way["views"] == finetune.MOST_EPOCHS // 2
+    assert run.seconds < 120

@@ -48,7 +48,7 @@ class Tuning:
     Attributes:
         cut: the stage after which training begins: auto, none (the whole network), or a stage's name.
         epochs: None: as many as the budget allows, at most ``MOST_EPOCHS``.
-        views: augmented views of each train picture that are made; epochs take turns. None: about one for two epochs.
+        variants: augmented views of each train picture that are made; epochs take turns. None: one for two epochs.
         augment: a preset or names of ``data.augment``.
         loss, label_smoothing: of ``learn.losses``.
         optimiser, learning_rate, weight_decay, layer_decay: of ``learn.optim``.
@@ -63,7 +63,7 @@ class Tuning:
 
     cut: str = AUTO
     epochs: int | None = None
-    views: int | None = None
+    variants: int | None = None
     augment: str = "light"
     loss: str | None = None
     label_smoothing: float = 0.1
@@ -165,7 +165,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
             return WRITE + (held + views * n) * front + epochs * (n + held * VALIDATE) * step
 
         def views(epochs: int) -> int:
-            return 1 if tuning.augment == "none" else tuning.views or math.ceil(epochs / 2)
+            return 1 if tuning.augment == "none" else tuning.variants or math.ceil(epochs / 2)
 
         if tuning.epochs is not None or left is None:
             epochs = tuning.epochs or USUAL_EPOCHS
