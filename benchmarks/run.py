@@ -1,4 +1,4 @@
-"""``make bench``: every measurement, as the Markdown of ``benchmarks/README.md``. Takes about 15 minutes on 2 cores."""
+"""``make bench``: every measurement, as the Markdown of ``benchmarks/README.md``. Takes about 45 minutes on 2 cores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measure import SHARED, machine
 
-BENCHMARKS = ("startup", "clothing", "embedding", "predicting", "many")
+BENCHMARKS = ("startup", "clothing", "embedding", "predicting", "many", "finetune")
 
 
 def main() -> None:
