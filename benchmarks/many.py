@@ -1,9 +1,13 @@
-"""60,000 small images: memory and cost per image of whole runs on MNIST, 1,000 against 60,000."""
+"""60,000 small images: memory and cost per image of whole runs on MNIST, 1,000 against 60,000.
+
+``python benchmarks/many.py 60000`` runs one size alone.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -33,7 +37,7 @@ def main() -> None:
         "| images | seconds | ms an image after start-up | CPU ms an image | peak MB | test accuracy |\n|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
-        for count in SIZES:
+        for count in [int(size) for size in sys.argv[1:]] or SIZES:
             data = write(Path(folder) / f"mnist{count}", count)
             with fresh_cache() as cache:
                 out = Path(folder) / f"run{count}"
