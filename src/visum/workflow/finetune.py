@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from visum import storage
 from visum.errors import UsageError
 from visum.judge.calibrate import temperature
 from visum.judge.metrics import log_loss
@@ -24,7 +25,7 @@ from visum.learn import probe
 from visum.models.embed import Augmented, Network, View, embed
 from visum.models.weights import digest_of_weights
 from visum.runtime import Stage, threads
-from visum.types import Floats, Manifest, decisions, digest_of, probabilities, rows
+from visum.types import Floats, Manifest, Task, decisions, digest_of, probabilities, rows
 from visum.workflow import plan
 
 if TYPE_CHECKING:
@@ -109,16 +110,17 @@ class Course:
         return f"after {self.cut}, {self.epochs} epochs over {views}: about {self.seconds:.0f} s"
 
 
-def check(tuning: Tuning) -> None:
+def check(tuning: Tuning, task: Task) -> None:
     """Refuse settings that do not exist or are out of range, before anything is paid for. Loads torch.
 
     Raises:
         UsageError: naming what there is.
     """
     from visum.data.augment import steps
-    from visum.learn import optim, schedules, transfer
+    from visum.learn import losses, optim, schedules, transfer
 
     steps(tuning.augment)
+    losses.check(tuning.loss or losses.DEFAULT[task], task)
     shared = {"lr": tuning.learning_rate, "weight_decay": tuning.weight_decay, "layer_decay": tuning.layer_decay}
     optim.check(tuning.optimiser, **shared)
     schedules.check(tuning.schedule, warm_up=tuning.warm_up)
@@ -151,27 +153,29 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
     from visum.models import prefix
 
     backbone = ground.network.backbone
-    stages = prefix.split(
-        backbone, WHOLE
-    ).stages  # those that the embedding pools: the first of them is the deepest cut
+    stages = prefix.split(backbone, WHOLE).stages  # that the embedding pools; behind the first most is left to train
     candidates = [tuning.cut] if tuning.cut != AUTO else list(stages[:-1] or stages)
     n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
     whole = plan.speed(ground.network)
     best: Course | None = None
     for cut in candidates:
-        front, step = _costs(ground, prefix.split(backbone, cut), whole)
+        if best is not None and best.epochs >= ENOUGH_EPOCHS:
+            break
+        halves = prefix.split(backbone, cut)
+        front, step = _costs(ground, halves, whole)
+        kept = storage.cache_limit() // 2 // (2 * n * math.prod(halves.shape))  # views whose maps the store may hold
 
         def cost(epochs: int, views: int, front: float = front, step: float = step) -> float:
             return WRITE + (held + views * n) * front + epochs * (n + held * VALIDATE) * step
 
-        def views(epochs: int) -> int:
-            return 1 if tuning.augment == "none" else tuning.variants or math.ceil(epochs / 2)
+        def views(epochs: int, kept: int = kept) -> int:
+            return 1 if tuning.augment == "none" else max(1, min(kept, tuning.variants or math.ceil(epochs / 2)))
 
         if tuning.epochs is not None or left is None:
             epochs = tuning.epochs or USUAL_EPOCHS
         else:
             epochs = max((e for e in range(LEAST_EPOCHS, MOST_EPOCHS + 1) if cost(e, views(e)) <= left), default=0)
-        if epochs and (best is None or epochs > best.epochs < ENOUGH_EPOCHS):
+        if epochs and (best is None or epochs > best.epochs):
             best = Course(cut, epochs, views(epochs), round(cost(epochs, views(epochs)), 1))
     return best
 

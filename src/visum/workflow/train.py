@@ -112,8 +112,7 @@ def train(
     tuning = finetune.Tuning(
         **{name: settings[name] for name in finetune.Tuning.__dataclass_fields__ if name in settings}
     )
-    if climbing.FINETUNE in ladder:
-        finetune.check(tuning)
+    tunes = climbing.FINETUNE in ladder or (budget is not None and ladder == climbing.LADDER)
     ready.check_settings(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
     )
@@ -141,6 +140,8 @@ def train(
             )
             table = found.manifest
             ready.check_enough(table)
+            if tunes and tuning != finetune.Tuning():
+                finetune.check(tuning, table.task)
             stage.detail = f"{len(table):,} files, {len(table.classes)} classes, {table.task}"
 
         with stages.stage("plan") as stage:
@@ -205,7 +206,7 @@ def train(
             with stages.stage(f"ladder: {name}") as stage:
                 rungs.append(climbing.climb(name, ground))
                 stage.detail = _headline(rungs[-1])
-        if climbing.FINETUNE in ladder or (budget is not None and ladder == climbing.LADDER):
+        if tunes:
             with stages.stage("plan finetune") as stage:
                 left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
                 way = finetune.decided(facts, ground, tuning, left)
