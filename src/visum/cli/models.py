@@ -87,8 +87,9 @@ def portrait(found: Portrait) -> None:
     whole = found.anatomy
     print()
     print("  ".join(part for part in (show.plain(found.name), found.family, found.library) if part))
-    if found.words:
-        print(f"{found.words}\n{found.paper}")
+    for words in (found.words, found.paper):
+        if words:
+            print(words)
     rows = [
         (
             layer.name,
