@@ -143,15 +143,17 @@ class Space:
             return np.zeros((0, 0), self.dtype)
         first = self.read(keys[0])
         shape = (len(keys), *first.shape)
-        if first.nbytes * len(keys) > SEGMENT_BYTES:
-            with explained(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=self.folder) as file:
-                    if hasattr(os, "posix_fallocate"):  # a disk that fills up under a map would kill the process
-                        os.posix_fallocate(file.fileno(), 0, first.nbytes * len(keys))
-                    out: NDArray[Any] = np.memmap(file, self.dtype, "w+", shape=shape)
-        else:
-            out = np.empty(shape, self.dtype)
+        if first.nbytes * len(keys) <= SEGMENT_BYTES:
+            return self._stack(keys, np.empty(shape, self.dtype))
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                if hasattr(os, "posix_fallocate"):  # a disk that fills up under a map would kill the process
+                    os.posix_fallocate(file.fileno(), 0, first.nbytes * len(keys))
+                self._stack(keys, np.memmap(file, self.dtype, "w+", shape=shape))
+                return np.memmap(file, self.dtype, "r+", shape=shape)  # mapped afresh: no page of it is in memory yet
+
+    def _stack(self, keys: Sequence[str], out: NDArray[Any]) -> NDArray[Any]:
         for at, key in enumerate(keys):
             out[at] = self.read(key)
         return out

@@ -112,13 +112,18 @@ def sample(table: Floats, limit: int, seed: int) -> Integers:
     return np.sort(order[np.argsort(key, kind="stable")[:limit]])
 
 
+_BLOCK = 4096  # rows that are float64 at a time
+
+
 def _scaling(x: Floats) -> tuple[Floats, Floats]:
     """Mean float32 ``[D]`` and one scale float32 ``[1]`` that makes the mean squared length of a row 1.
 
     One scale and not one a column: the entries of a descriptor share their unit, and rare ones are mostly noise.
     """
     mean = x.mean(0, dtype=np.float64)
-    length = float(np.sqrt(np.maximum((x.astype(np.float64) ** 2).sum(1).mean() - (mean**2).sum(), 0.0)))
+    blocks = (x[at : at + _BLOCK].astype(np.float64).ravel() for at in range(0, len(x), _BLOCK))
+    square = sum(float(block @ block) for block in blocks) / max(1, len(x))
+    length = float(np.sqrt(max(square - float((mean**2).sum()), 0.0)))
     tiny = 1e-6 * float(np.sqrt((mean**2).sum()))
     return mean.astype(np.float32), np.array([length if length > tiny else 1.0], np.float32)
 
