@@ -7,6 +7,7 @@ VisumError                     everything visum raises on purpose
 │   ├── UnreadableImage        one file is not a picture that visum reads
 │   └── NotEnoughData          too few images or classes for what was asked
 ├── ModelError                 architecture, weights or engine                     exit 4
+│   ├── TrainingError          the loss is not a number any more
 │   └── BundleError            a bundle or export is broken, edited or too new
 │       └── UnsafeFile         a file that could run code or exhaust the machine
 ├── StorageError               disk full, unwritable, changed under our feet       exit 5
@@ -86,7 +87,7 @@ class ModelError(VisumError):
 
 
 class TrainingError(ModelError):
-    """Training cannot go on: the loss is not a number, or memory does not suffice."""
+    """Training cannot go on: the loss is not a number any more."""
 
 
 class BundleError(ModelError):

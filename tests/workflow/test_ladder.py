@@ -59,7 +59,7 @@ def test_every_descriptor_with_every_classifier_is_a_rung() -> None:
 )
 def test_names_that_are_no_rungs_are_told_what_there_is(names: list[str]) -> None:
     with pytest.raises(
-        UsageError, match=r"no rung is called .*Allowed: majority, embedding\+probe, or A\+B with A of .*hog"
+        UsageError, match=r"no rung is called .*Allowed: majority, embedding\+probe, finetune, or A\+B with A of .*hog"
     ):
         check(names)
 
