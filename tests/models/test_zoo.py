@@ -261,6 +261,6 @@ def test_a_transformer_of_torchvision_runs_as_a_graph(photos: dict[str, Pixels])
     spec = zoo.preprocess("vit_b_16")
     pictures = squares(photos, spec)
     backbone = Backbone("vit_b_16", weights, spec, (), digest_of_weights(weights))
-    found = next(compiled.engine(backbone, spec, "onnxruntime").run([pictures]))
+    found = compiled.engine(backbone, spec, "onnxruntime").run(pictures)
     with torch.inference_mode():
         close(network.heads(torch.from_numpy(found)), network(torch.from_numpy(tensor(pictures, spec))))
