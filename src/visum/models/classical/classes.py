@@ -49,10 +49,9 @@ def whole(fit: Fit, logits: Logits) -> Classifier:
     def fit_any(x: Floats, y: Integers, classes: int, seed: int) -> dict[str, NDArray[Any]]:
         _check(x, y, classes)
         exclusive = y.ndim == 1
-        if exclusive:
-            x, y = x[y >= 0], y[y >= 0]
-        else:
-            x, y = x[(y >= 0).all(1)], y[(y >= 0).all(1)]
+        known = y >= 0 if exclusive else (y >= 0).all(1)
+        if not known.all():
+            x, y = x[known], y[known]
         if not len(x):
             raise NotEnoughData("no labelled image to learn from", allowed="one or more labelled training images")
         table = (y[:, None] == np.arange(classes)) if exclusive else y == 1
@@ -67,7 +66,9 @@ def whole(fit: Fit, logits: Logits) -> Classifier:
             "exclusive": np.array([exclusive], np.int64),
         }
         if len(kept):
-            own.update(fit((x - mean) / scale, table[:, kept].astype(np.float32), exclusive, seed))
+            scaled = x - mean
+            scaled /= scale  # in place: rows may be hundreds of megabytes
+            own.update(fit(scaled, table[:, kept].astype(np.float32), exclusive, seed))
         return own
 
     def logits_any(arrays: Arrays, x: Floats) -> Floats:
