@@ -160,3 +160,11 @@ def test_every_setting_of_the_story_is_documented(function: Any) -> None:
     assert names - set(words) == set()
     assert set(words) - names == set()
     assert all(words[name] for name in names)
+
+
+def test_a_range_does_not_hide_what_is_asked_for() -> None:
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(command("train", train, lambda *_: None))
+    text = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.split())
+    for flag in ("--epochs N", "--patience N", "--learning-rate X", "--mixup X", "--dropout X", "--budget TIME"):
+        assert flag in text

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from visum.errors import CorruptFile, TrainingError
 from visum.learn import checkpoint, loop, objectives
+from visum.learn.optim import OPTIMISERS
 from visum.learn.schedules import constant, cosine
 
 
@@ -122,6 +123,20 @@ def test_stopped_after_any_epoch_and_gone_on_with_it_ends_with_the_same_bytes(
         assert gone_on.best == uncut.best
 
 
+@pytest.mark.parametrize("name", list(OPTIMISERS))
+def test_every_optimiser_goes_on_as_if_it_had_never_stopped(tmp_path: Path, name: str) -> None:
+    def build(parameters: Any) -> torch.optim.Optimizer:
+        return OPTIMISERS[name]([{"params": list(parameters), "share": 1.0}], 3e-3, 0.01)
+
+    whole, second, save = network(), network(), tmp_path / "last.safetensors"
+    run(whole, epochs=4, build=build)
+    for answers in ([False], [True, True, False]):  # after one epoch and after three; adam_then_sgd switches after two
+        told = iter(answers)
+        run(network(), epochs=4, build=build, save=save, key="k", room=lambda _, told=told: next(told))
+    run(second, epochs=4, build=build, save=save, key="k")
+    assert same(whole, second)
+
+
 def test_a_checkpoint_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     save = tmp_path / "last.safetensors"
     run(network(), epochs=1, save=save, key="one")
@@ -210,7 +225,7 @@ def test_distillation_at_its_ends() -> None:
     """All share to the label: plain training. All to the teacher: the gradient is that of KL(teacher || student) · T²."""
     x, target, _ = digits()
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    batch = objectives.Batch(x[:20], target[:20], torch.ones(20), np.random.default_rng(0))
+    batch = objectives.Batch(x[:20], target[:20], np.random.default_rng(0))
     wanted = torch.randn(20, 10, generator=torch.Generator().manual_seed(0))
     plain, _ = objectives.supervised(cross_entropy)(model, batch)
     label, _ = objectives.distilled(lambda _: wanted, cross_entropy, share=0, temperature=3)(model, batch)

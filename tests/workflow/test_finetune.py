@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
+import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from visum.types import Manifest, Predictions, in_split, rows
 from visum.workflow import finetune, ladder
 from visum.workflow.finetune import Tuning
 from workflow.helping import facts, timeless
+from workflow.test_train import mosaics
 
 LADDER = (ladder.PROBE, ladder.FINETUNE)
+USUAL = Tuning(**{field.name: inspect.signature(train).parameters[field.name].default for field in fields(Tuning)})
 QUICK = {"size": 64, "ladder": LADDER, "epochs": 2, "augment": "none"}
 
 
@@ -100,7 +104,9 @@ def test_augmented_views_are_drawn_once_and_differ(digits: Path) -> None:
         ({"loss": "asymmetric"}, "does not fit a multiclass task"),
         ({"optimiser": "adamm"}, "adamw"),
         ({"augment": "flipp"}, "flip"),
-        ({"learning_rate": -1.0}, "lr is -1.0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"mixup": -0.1, "dropout": 1.0}, r"mixup is -0.1(.|\n)*dropout is 1.0"),
         ({"unfreeze": "never"}, "head_first"),
         ({"schedule": "cosinus"}, "cosine"),
         ({"ladder": (ladder.FINETUNE,)}, "starts from the probe"),
@@ -125,7 +131,7 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
     monkeypatch.setattr(finetune.plan, "speed", lambda _: 0.01)
     costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002)}
     monkeypatch.setattr(finetune, "_costs", lambda _, halves, __: costs[halves.stages[:1]])
-    chosen = [finetune.course(ground, Tuning(), left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
+    chosen = [finetune.course(ground, USUAL, left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
     told = [way and (way.cut, way.epochs) for way in chosen]
     assert told[0] is None
     assert told[1] == ("blocks.5", 4)
@@ -147,3 +153,56 @@ def test_a_budget_that_leaves_time_is_used_for_it(digits: Path, tmp_path: Path) 
     assert way["epochs"] == finetune.MOST_EPOCHS
     assert way["views"] == finetune.MOST_EPOCHS // 2
     assert run.seconds < 120
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_other_kinds_of_problems(kind: str, digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    if kind == "multilabel":
+        lines = [f"data/{number:03d}.png,{'|'.join(sorted(on))}" for number, on in enumerate(mosaics(data, digits, 90))]
+        data = tmp_path / "table.csv"
+        data.write_text("path,label\n" + "\n".join(lines))
+    else:
+        for label in "01":
+            shutil.copytree(digits / label, data / label)
+    run = train(data, out=tmp_path / "run", delimiter="|", **QUICK)
+    assert facts(run.folder, "metrics.json")["task"] == kind
+    assert tuple(run.ladder) == LADDER
+    assert verify(run.bundle).passed
+
+
+def test_it_starts_from_the_probe_wherever_that_stands(digits: Path, tmp_path: Path) -> None:
+    names = (ladder.PROBE, "hog+linear_svm", ladder.FINETUNE)
+    run = train(digits, out=tmp_path / "run", **{**QUICK, "ladder": names, "epochs": 1})
+    assert tuple(run.ladder) == names
+
+
+def test_the_whole_network_may_be_trained(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a weight of it stays what it was, and the bundle answers what the trained network said."""
+    monkeypatch.setattr(ladder, "best", lambda rungs: rungs[-1])
+    run = train(digits, out=tmp_path / "run", **{**QUICK, "cut": "none", "epochs": 1})
+    found, old = bundle.read(run.bundle).weights, weights.find(size=64).weights
+    moved = [name for name, value in old.items() if not np.array_equal(found[f"backbone.{name}"], value)]
+    assert "conv_stem.weight" in moved
+    held = Predictions.load(run.folder / "predictions", "validation")
+    table = Manifest.load(run.folder / "manifest.parquet")
+    again = predict.of_table(rows(table, in_split(table, "validation")), predict.Model(bundle.read(run.bundle)))
+    np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
+
+
+def test_no_epoch_is_begun_that_would_not_end_in_time(digits: Path, tmp_path: Path) -> None:
+    """The clock of the loop stands at an hour an epoch: one is run, since a start is owed, and no second."""
+    from visum.learn import loop
+
+    class Slow:
+        now = 0.0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            cls.now += 1800
+            return cls.now
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", Slow)
+        run = train(digits, out=tmp_path / "run", budget=200.0, **{**QUICK, "epochs": 5})
+    assert (run.folder / "history.csv").read_text().count("finetune") == 1

@@ -29,6 +29,10 @@ PANEL = {
         "strict",
     ),
     "Model": ("backbone", "weights", "size", "fit", "views", "ladder", "engine"),
+    "Fine-tuning": (
+        *("cut", "epochs", "augment", "loss", "label_smoothing", "optimiser", "learning_rate", "weight_decay"),
+        *("layer_decay", "schedule", "warm_up", "mixup", "dropout", "ema", "clip", "unfreeze", "patience"),
+    ),
 }
 
 
@@ -150,6 +154,7 @@ def _metavar(kind: Any) -> str:
             return "|".join(str(choice) for choice in get_args(part) if choice)
     if any(get_origin(part) is tuple for part in parts):
         return "A,B,…"
-    if config.Duration in parts or any(get_args(part)[:1] == (float,) for part in parts):
+    if config.Duration in parts:
         return "TIME"
-    return {int: "N", Path: "PATH", float: "X"}.get(next((p for p in parts if p in (int, Path, float)), str), "TEXT")
+    bare = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]  # ranges make no other type
+    return {int: "N", Path: "PATH", float: "X"}.get(next((p for p in bare if p in (int, Path, float)), str), "TEXT")

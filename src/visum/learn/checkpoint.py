@@ -44,16 +44,24 @@ def write(
     for what, held in (("average", average), ("best", best)):
         tensors.update({f"{what}.{name}": value for name, value in (held or {}).items()})
     numbers: dict[str, Any] = {}
-    for index, state in optimiser.state_dict()["state"].items():
+    found = optimiser.state_dict()
+    # what optimisers keep beside tensors, e.g. how far a switch from one to another is
+    groups = [{name: value for name, value in group.items() if name != "params"} for group in found["param_groups"]]
+    for index, state in found["state"].items():
         for name, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"optimiser.{index}.{name}"] = value
             else:
                 numbers[f"{index}.{name}"] = value
-    text = json.dumps({"format": FORMAT, "numbers": numbers, **facts}).encode()
+    text = json.dumps({"format": FORMAT, "numbers": numbers, "groups": groups, **facts}).encode()
     tensors["facts"] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
-    # copies: tensors that share memory are refused, and an average may be the model itself
-    storage.write_atomic(path, save({name: value.detach().cpu().clone() for name, value in tensors.items()}))
+    # contiguous copies: tensors that share memory are refused, and so is channels-last
+    storage.write_atomic(
+        path,
+        save(
+            {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+        ),
+    )
 
 
 def read(
@@ -84,7 +92,9 @@ def read(
         for name, held in {**parts["optimiser"], **facts["numbers"]}.items():
             index, _, rest = name.partition(".")
             state.setdefault(int(index), {})[rest] = held
-        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+        own = optimiser.state_dict()["param_groups"]
+        groups = [{**group, **held} for group, held in zip(own, facts["groups"], strict=True)]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CorruptFile(
             f"{path} is not a checkpoint of this run: {error}", next="the same command with --overwrite"

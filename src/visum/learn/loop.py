@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from visum.errors import TrainingError
 from visum.learn import checkpoint, ema, optim
 from visum.learn.objectives import Batch, Objective
-from visum.learn.schedules import Schedule
+from visum.learn.schedules import Schedule, waited
 from visum.runtime import Step, no_step
 
 Batches = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
@@ -84,14 +83,13 @@ def train(
     opening: Callable[[nn.Module, int], None] = lambda *_: None,
     save: Path | None = None,
     key: str = "",
-    accelerator: Any = None,
     step: Step = no_step,
 ) -> Trained:
     """Train, validate after each epoch, and leave the best weights in ``model``.
 
     Args:
         model: what is trained, in place.
-        batches: see ``Batches``; each process of several takes its share of every batch.
+        batches: see ``Batches``.
         objective: of ``objectives``.
         optimiser: of ``optim.OPTIMISERS``.
         rate, schedule: the base rate, and the factor of it at each moment.
@@ -107,7 +105,6 @@ def train(
         opening: called with model and epoch (from 0) after ``model.train()``: freezes parts, puts others back into eval mode.
         save: checkpoint file; written after each epoch, read at the start.
         key: digest of everything that the result depends on; a checkpoint of another key is not gone on with.
-        accelerator: of Hugging Face Accelerate, for devices, precision and several processes; None for plain CPU.
         step: told of finished images.
 
     Raises:
@@ -117,47 +114,37 @@ def train(
     best, stopped, spent = 0, "done", 0.0
     top, top_weights = start, None
     mean: ema.Average | None = None
-    inner = model if accelerator is None else accelerator.unwrap_model(model)
-    rank, world = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
-    if save is not None and (found := checkpoint.read(save, key, inner, optimiser)) is not None:
+    if save is not None and (found := checkpoint.read(save, key, model, optimiser)) is not None:
         facts, mean, top_weights = found
         history = [Epoch(**line) for line in facts["history"]]
         best, spent = facts["best"], history[-1].seconds
         top = history[best - 1].score if best else start
     if average is not None and mean is None:
-        mean = ema.start(inner)
+        mean = ema.start(model)
 
     def one_step(epoch: int, number: int, x: Tensor, target: Tensor) -> float:
         done = epoch * steps + number
         share = done / (epochs * steps)
         optim.set_rate(optimiser, rate * schedule(share, [-line.score for line in history]), share)
         draw = np.random.default_rng([seed, epoch, number])
-        torch.manual_seed(int(draw.integers(2**62)) + rank)
-        x, target = x[rank::world], target[rank::world]
-        if accelerator is not None:
-            x, target = x.to(accelerator.device), target.to(accelerator.device)
-        batch = Batch(x, target, torch.ones(len(x), device=x.device), draw)
-        with contextlib.nullcontext() if accelerator is None else accelerator.autocast():
-            loss, _ = objective(model, batch)
+        torch.manual_seed(int(draw.integers(2**62)))
+        loss, _ = objective(model, Batch(x, target, draw))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise _broken("loss", value, epoch, number)
-        if accelerator is None:
-            torch.autograd.backward(loss / accumulate)
-        else:
-            accelerator.backward(loss / accumulate)
+        torch.autograd.backward(loss / accumulate)
         if (number + 1) % accumulate == 0 or number + 1 == steps:
             if clip is not None and not math.isfinite(length := optim.clip(model, clip)):
                 raise _broken("gradient's length", length, epoch, number)
             optimiser.step()
             optimiser.zero_grad()
             if mean is not None and average is not None:
-                ema.update(mean, inner, ema.decay(done // accumulate + 1, most=average))
+                ema.update(mean, model, ema.decay(done // accumulate + 1, most=average))
         return value
 
     begin, longest = time.monotonic() - spent, 0.0
     for epoch in range(len(history), epochs):
-        if patience is not None and len(history) - best >= patience:
+        if patience is not None and waited([line.score for line in history]) >= patience:
             stopped = "early"
             break
         if history and not room(longest):
@@ -165,28 +152,28 @@ def train(
             break
         entered = time.monotonic()
         model.train()
-        opening(inner, epoch)
+        opening(model, epoch)
         total, seen = 0.0, 0
         for number, (x, target) in enumerate(batches(epoch)):
             total += one_step(epoch, number, x, target) * len(x)
             seen += len(x)
             step(len(x))
         model.eval()
-        with contextlib.nullcontext() if mean is None else ema.applied(inner, mean), torch.no_grad():
+        with contextlib.nullcontext() if mean is None else ema.applied(model, mean), torch.no_grad():
             score = validate(model)
             if score > top:
                 best, top = epoch + 1, score
-                top_weights = {name: value.detach().clone() for name, value in inner.state_dict().items()}
+                top_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
         longest = max(longest, time.monotonic() - entered)
         fastest = max(group["lr"] for group in optimiser.param_groups)
         history.append(Epoch(epoch + 1, time.monotonic() - begin, total / max(1, seen), score, fastest))
-        if save is not None and rank == 0:
+        if save is not None:
             lines = [asdict(line) for line in history]
-            checkpoint.write(save, inner, optimiser, mean, top_weights, {"key": key, "history": lines, "best": best})
+            checkpoint.write(save, model, optimiser, mean, top_weights, {"key": key, "history": lines, "best": best})
     if top_weights is not None:
-        inner.load_state_dict(top_weights)
+        model.load_state_dict(top_weights)
     elif mean is not None:
-        inner.load_state_dict(mean)
+        model.load_state_dict(mean)
     model.eval()
     return Trained(tuple(history), best, stopped)
 

@@ -23,21 +23,15 @@ class Batch:
     Attributes:
         x: what the model sees: pixels or features, first axis B.
         target: float32 ``[B, K]``: one-hot, soft or multi-hot.
-        weight: float32 ``[B]`` >= 0, how much each row counts in the mean.
         draw: of everything random in this step, and a function of (seed, epoch, step) alone.
     """
 
     x: Tensor
     target: Tensor
-    weight: Tensor
     draw: np.random.Generator
 
 
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum() / weight.sum().clamp_min(1e-12)
 
 
 def supervised(loss: Loss) -> Objective:
@@ -45,7 +39,7 @@ def supervised(loss: Loss) -> Objective:
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch.x).float()
-        return _mean(loss(logits, batch.target), batch.weight), logits
+        return loss(logits, batch.target).mean(), logits
 
     return objective
 
@@ -56,7 +50,7 @@ def mixed(loss: Loss, mix: Callable[[Tensor, Tensor, np.random.Generator], tuple
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         x, target = mix(batch.x, batch.target, batch.draw)
         logits = model(x).float()
-        return _mean(loss(logits, target), batch.weight), logits
+        return loss(logits, target).mean(), logits
 
     return objective
 
@@ -76,8 +70,7 @@ def distilled(teacher: Callable[[Tensor], Tensor], loss: Loss, *, share: float, 
         with torch.no_grad():
             wanted = (teacher(batch.x).float() / temperature).softmax(1)
         soft = nn.functional.kl_div((logits / temperature).log_softmax(1), wanted, reduction="none").sum(1)
-        values = share * temperature**2 * soft + (1 - share) * loss(logits, batch.target)
-        return _mean(values, batch.weight), logits
+        return (share * temperature**2 * soft + (1 - share) * loss(logits, batch.target)).mean(), logits
 
     return objective
 

@@ -184,7 +184,7 @@ def depths(model: nn.Module) -> dict[str, int]:
         return dict(group_parameters(model, matcher(coarse=False), reverse=True))
     found: dict[str, int] = {name: 0 for name, _ in model.named_parameters(recurse=False)}
     level = -1
-    for prefix, block in _blocks(model):
+    for prefix, block in blocks(model):
         mine = list(block.named_parameters())
         level += any(p.ndim > 1 for _, p in mine)
         found |= {f"{prefix}.{name}": max(level, 0) for name, _ in mine}
@@ -236,9 +236,10 @@ def _spared(model: nn.Module) -> set[str]:
     return set(listed()) if callable(listed) else set()
 
 
-def _blocks(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+def blocks(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+    """(Name, part) of a network in the order in which it is built; containers and bare namespaces are opened."""
     out = []
     for name, child in module.named_children():
-        inside = isinstance(child, (nn.Sequential, nn.ModuleList))
-        out += _blocks(child, f"{prefix}{name}.") if inside else [(prefix + name, child)]
+        inside = isinstance(child, (nn.Sequential, nn.ModuleList)) or type(child) is nn.Module
+        out += blocks(child, f"{prefix}{name}.") if inside else [(prefix + name, child)]
     return out

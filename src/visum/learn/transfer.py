@@ -7,7 +7,6 @@ better, and is thrown away where it does not.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visum.learn import optim
 from visum.types import Floats
 
 
@@ -65,8 +65,10 @@ def head_first(model: nn.Module, epoch: int) -> None:
 
 def gradual(model: nn.Module, epoch: int) -> None:
     """One block more each epoch, from the end to the front (Howard & Ruder 2018)."""
-    blocks = [block for block in _blocks(model.get_submodule("suffix")) if any(True for _ in block.parameters())]
-    for behind, block in enumerate(reversed(blocks)):
+    parts = [
+        part for _, part in optim.blocks(model.get_submodule("suffix")) if next(part.parameters(), None) is not None
+    ]
+    for behind, block in enumerate(reversed(parts)):
         for p in block.parameters():
             p.requires_grad_(behind < epoch)
 
@@ -79,27 +81,11 @@ UNFREEZE: dict[str, Callable[[nn.Module, int], None]] = {
 """Name → what (model, epoch from 0) makes trainable; called before each epoch."""
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
-    """The module's parts in order, containers opened."""
-    out = []
-    for child in module.children():
-        opened = isinstance(child, (nn.Sequential, nn.ModuleList)) or type(child) is nn.Module
-        out += _blocks(child) if opened and len(list(child.children())) else [child]
-    return out
-
-
 def still(model: nn.Module) -> None:
     """Batch norms keep the statistics that they came with: a few thousand pictures would only blur them."""
     for module in model.modules():
         if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm)):
             module.eval()
-
-
-def moving(model: nn.Module) -> None:
-    """Batch norms follow the pictures at hand."""
-
-
-STATISTICS: dict[str, Callable[[nn.Module], None]] = {"still": still, "moving": moving}
 
 
 def one_hot(y: NDArray[Any], classes: int) -> Tensor:
@@ -109,12 +95,9 @@ def one_hot(y: NDArray[Any], classes: int) -> Tensor:
     return nn.functional.one_hot(torch.from_numpy(np.asarray(y, np.int64)), classes).float()
 
 
-def depths(model: nn.Module) -> dict[str, int]:
-    """Depth of each parameter of a ``Classifier`` by blocks, 0 next to the cut: for layer-wise rates (``optim.groups``)."""
-    order: dict[str, int] = {}
-    found = {}
-    for name, _ in model.named_parameters():
-        numbered = re.match(r"(.*\.\d+)\.", name)  # a block is what its container numbers
-        block = numbered[1] if numbered else name.rsplit(".", 1)[0]
-        found[name] = order.setdefault(block, len(order))
-    return found
+def depths(model: Classifier) -> dict[str, int]:
+    """Depth of each parameter, 0 next to the cut and the linear layer deepest: for layer-wise rates (``optim.groups``)."""
+    suffix = optim.depths(model.suffix)
+    top = max(suffix.values(), default=-1) + 1
+    found = {f"suffix.{name}": depth for name, depth in suffix.items()}
+    return {name: found.get(name, top) for name, _ in model.named_parameters()}

@@ -100,6 +100,18 @@ def embed(
     return out
 
 
+def reader(
+    table: Manifest, network: Network, view: View, *, step: Step = no_step
+) -> Callable[[NDArray[np.int64]], NDArray[np.float16]]:
+    """Like ``embed`` for one view, but nothing is gathered: a function of row numbers that reads them from the store.
+
+    For feature maps, of which not all need to be in memory at a time.
+    """
+    space = _space(network, view)
+    _fill(table, network, view, space, step)
+    return lambda where: np.stack([space.read(table.sha256[row]) for row in where])
+
+
 def missing(table: Manifest, network: Network, view: View = "plain") -> int:
     """How many files the network has not seen yet."""
     return len(_missing(table, _space(network, view)))

@@ -44,8 +44,8 @@ class Halves:
 
 
 def cuts(backbone: Backbone) -> tuple[str, ...]:
-    """Stages after which this network may be cut, first ones first."""
-    return zoo.stages(zoo.build(backbone.name))
+    """Stages that the embedding pools, first ones first: after each of them the network may be cut."""
+    return zoo.watched(backbone.name, zoo.build(backbone.name), backbone.stages)
 
 
 def split(backbone: Backbone, cut: str) -> Halves:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,25 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum import storage
-from visum.errors import UsageError
-from visum.judge.calibrate import temperature
-from visum.judge.metrics import log_loss
 from visum.learn import probe
-from visum.models.embed import Augmented, Network, View, embed
+from visum.models import compiled, prefix
+from visum.models.embed import Augmented, Network, View, reader
 from visum.models.weights import digest_of_weights
 from visum.runtime import Stage, threads
-from visum.types import Floats, Manifest, Task, decisions, digest_of, probabilities, rows
+from visum.types import Floats, Manifest, Task, digest_of, rows
 from visum.workflow import plan
+from visum.workflow.ladder import FINETUNE, Ground, Rung
 
 if TYPE_CHECKING:
     import torch
 
-    from visum.workflow.ladder import Ground, Rung
-
-AUTO, WHOLE = "auto", "none"
+AUTO = "auto"
 BATCH = 32
 LEAST_EPOCHS, ENOUGH_EPOCHS, USUAL_EPOCHS, MOST_EPOCHS = 2, 3, 6, 12
 """Fewer are not worth the cut, a deeper cut is not left for more than enough, usual without a budget, and most with one."""
+MOST_SETTABLE = 1000
+WORTH = 30.0
+"""Seconds below which the rung is not even considered: to load torch, to cut and to measure costs 5 to 8 of them."""
 VALIDATE, WRITE, AUGMENT = 0.35, 6.0, 0.001
 """What validating costs of a step for as many pictures; seconds to compile, store and judge what was trained; seconds of one
 core for an augmented picture."""
@@ -44,43 +44,40 @@ core for an augmented picture."""
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a suffix is trained. Every default was chosen on validation pictures, never on test pictures.
+    """How a suffix is trained: the settings of ``train`` that are about it. Ranges are those of its signature.
 
     Attributes:
         cut: the stage after which training begins: auto, none (the whole network), or a stage's name.
         epochs: None: as many as the budget allows, at most ``MOST_EPOCHS``.
-        variants: augmented views of each train picture that are made; epochs take turns. None: one for two epochs.
         augment: a preset or names of ``data.augment``.
-        loss, label_smoothing: of ``learn.losses``.
+        loss, label_smoothing: of ``learn.losses``; None: the task's default.
         optimiser, learning_rate, weight_decay, layer_decay: of ``learn.optim``.
         schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
         mixup: alpha; 0 for none.
         dropout: in front of the last layer.
-        average: largest decay of the moving average of weights; 0 for none.
+        ema: largest decay of the moving average of weights; 0 for none.
         clip: largest norm of a gradient; 0 for none.
-        unfreeze, statistics: of ``learn.transfer``.
+        unfreeze: of ``learn.transfer``.
         patience: epochs without a better validation loss after which it ends; 0: never.
     """
 
-    cut: str = AUTO
-    epochs: int | None = None
-    variants: int | None = None
-    augment: str = "light"
-    loss: str | None = None
-    label_smoothing: float = 0.1
-    optimiser: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    layer_decay: float = 1.0
-    schedule: str = "one_cycle"
-    warm_up: float = 0.0
-    mixup: float = 0.2
-    dropout: float = 0.2
-    average: float = 0.0
-    clip: float = 1.0
-    unfreeze: str = "everything"
-    statistics: str = "still"
-    patience: int = 0
+    cut: str
+    epochs: int | None
+    augment: str
+    loss: str | None
+    label_smoothing: float
+    optimiser: str
+    learning_rate: float
+    weight_decay: float
+    layer_decay: float
+    schedule: str
+    warm_up: float
+    mixup: float
+    dropout: float
+    ema: float
+    clip: float
+    unfreeze: str
+    patience: int
 
 
 @dataclass(frozen=True)
@@ -111,32 +108,27 @@ class Course:
 
 
 def check(tuning: Tuning, task: Task) -> None:
-    """Refuse settings that do not exist or are out of range, before anything is paid for. Loads torch.
+    """Refuse names that do not exist and a loss that does not fit, before anything is paid for. Loads torch.
 
     Raises:
         UsageError: naming what there is.
     """
     from visum.data.augment import steps
-    from visum.learn import losses, optim, schedules, transfer
+    from visum.learn import losses, optim, schedules, settings, transfer
 
     steps(tuning.augment)
     losses.check(tuning.loss or losses.DEFAULT[task], task)
-    shared = {"lr": tuning.learning_rate, "weight_decay": tuning.weight_decay, "layer_decay": tuning.layer_decay}
-    optim.check(tuning.optimiser, **shared)
-    schedules.check(tuning.schedule, warm_up=tuning.warm_up)
-    for what, given, known in (
-        ("unfreeze", tuning.unfreeze, transfer.UNFREEZE),
-        ("statistics", tuning.statistics, transfer.STATISTICS),
-    ):
-        if given not in known:
-            raise UsageError(f"{what} is {given!r}", allowed=", ".join(known), next=f"--set {what}={next(iter(known))}")
+    settings.known_name("optimiser", tuning.optimiser, optim.OPTIMISERS)
+    settings.known_name("schedule", tuning.schedule, schedules.SCHEDULES)
+    settings.known_name("way to unfreeze", tuning.unfreeze, transfer.UNFREEZE)
 
 
 def decided(facts: dict[str, Any], ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
     """The course of this run: the one that its record tells of, if it is gone on with, or one that is chosen now."""
-    found = facts.get("finetune")
-    if isinstance(found, dict) and found.keys() == Course.__dataclass_fields__.keys():
-        return Course(**found)
+    match facts.get("finetune"):
+        case {"cut": str(cut), "epochs": int(epochs), "views": int(views), "seconds": int(s) | float(s)}:
+            if 1 <= epochs <= MOST_SETTABLE and 1 <= views <= epochs:
+                return Course(cut, epochs, views, float(s))
     way = course(ground, tuning, left)
     facts["finetune"] = asdict(way) if way else None
     return way
@@ -150,10 +142,10 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
         tuning: what was asked for.
         left: seconds, or None for no limit.
     """
-    from visum.models import prefix
-
+    if left is not None and left < WORTH:
+        return None
     backbone = ground.network.backbone
-    stages = prefix.split(backbone, WHOLE).stages  # that the embedding pools; behind the first most is left to train
+    stages = prefix.cuts(backbone)
     candidates = [tuning.cut] if tuning.cut != AUTO else list(stages[:-1] or stages)
     n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
     whole = plan.speed(ground.network)
@@ -169,7 +161,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
             return WRITE + (held + views * n) * front + epochs * (n + held * VALIDATE) * step
 
         def views(epochs: int, kept: int = kept) -> int:
-            return 1 if tuning.augment == "none" else max(1, min(kept, tuning.variants or math.ceil(epochs / 2)))
+            return 1 if tuning.augment == "none" else max(1, min(kept, math.ceil(epochs / 2)))
 
         if tuning.epochs is not None or left is None:
             epochs = tuning.epochs or USUAL_EPOCHS
@@ -208,13 +200,16 @@ def _costs(ground: Ground, halves: Any, whole: float) -> tuple[float, float]:
     return whole * before / (before + after) + AUGMENT / threads(), step
 
 
-def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path, stage: Stage) -> Rung:
+def climb(
+    ground: Ground, start: Rung, tuning: Tuning, way: Course, left: float | None, folder: Path, stage: Stage
+) -> Rung:
     """Train the suffix and let it answer the validation rows.
 
     Args:
         ground: rows, embeddings, network.
         start: the probe's rung.
         tuning, way: what to do.
+        left: seconds; no epoch is begun that would not end within them. None for no limit.
         folder: of checkpoints.
         stage: told of finished images.
     """
@@ -222,8 +217,6 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
 
     from visum.data.mix import mixup
     from visum.learn import loop, losses, objectives, optim, schedules, transfer
-    from visum.models import compiled, prefix
-    from visum.workflow.ladder import Rung
 
     begin = time.perf_counter()
     torch.set_num_threads(threads())
@@ -238,8 +231,9 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
     names: list[View] = [Augmented(tuning.augment, seed, view) for view in range(way.views)]
     if tuning.augment == "none":
         names = ["plain"]
-    maps = _maps(rows(table, np.flatnonzero(train)), front, names, halves.shape, stage)
-    (still,) = _maps(rows(table, np.flatnonzero(held)), front, ["plain"], halves.shape, stage)
+    seen, unseen = rows(table, np.flatnonzero(train)), rows(table, np.flatnonzero(held))
+    maps = [_maps(seen, front, view, halves.shape, stage) for view in names]
+    still = _maps(unseen, front, "plain", halves.shape, stage)
 
     with torch.no_grad():
         width = halves.suffix(still(np.arange(1))).shape[1]
@@ -247,7 +241,7 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
     mean, spread = vectors.mean(0), vectors.std(0) + 1e-3
     weight, bias = start.weights["head.weight"], start.weights["head.bias"]
     if len(weight) != width:  # the cut leaves out stages that the probe had seen
-        head = probe.fit(ground.vectors[train][:, -width:], y, k)
+        head = probe.fit(vectors, y, k)
         weight, bias = head["weight"], head["bias"]
     model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout)
     model.to(memory_format=torch.channels_last)
@@ -255,8 +249,8 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
     target = transfer.one_hot(y, k)
     name = tuning.loss or losses.DEFAULT[table.task]
     counts = target.sum(0).numpy()
-    smoothed = "label_smoothing" in losses.check(name, table.task)
-    settings = {"label_smoothing": tuning.label_smoothing} if smoothed else {}
+    takes = losses.check(name, table.task)
+    settings = {"label_smoothing": tuning.label_smoothing} if "label_smoothing" in takes else {}
     loss = losses.LOSSES[name](task=table.task, counts=counts, images=len(y), **settings)
     objective = objectives.supervised(loss)
     if tuning.mixup:
@@ -281,23 +275,21 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
             yield maps[epoch % len(maps)](some), target[torch.from_numpy(some)]
 
     def logits(classifier: torch.nn.Module) -> Floats:
-        parts = [
-            classifier(still(np.arange(at, min(at + BATCH, int(held.sum()))))).numpy()
-            for at in range(0, int(held.sum()), BATCH)
-        ]
-        return np.concatenate(parts).astype(np.float32)
+        numbers = np.array_split(np.arange(len(unseen)), math.ceil(len(unseen) / BATCH))
+        return np.concatenate([classifier(still(some)).numpy() for some in numbers]).astype(np.float32)
 
     def validate(classifier: torch.nn.Module) -> float:
-        return -_loss(ground, logits(classifier))
+        return -ground.loss(logits(classifier))
 
     with torch.no_grad():
-        model.eval()
-        from_here = validate(model)
-    unfreeze, frozen = transfer.UNFREEZE[tuning.unfreeze], transfer.STATISTICS[tuning.statistics]
+        from_here = validate(model.eval())
 
     def opening(classifier: torch.nn.Module, epoch: int) -> None:
-        unfreeze(classifier, epoch)
-        frozen(classifier)
+        transfer.UNFREEZE[tuning.unfreeze](classifier, epoch)
+        transfer.still(classifier)
+
+    def room(longest: float) -> bool:
+        return left is None or time.perf_counter() - begin + longest + WRITE <= left
 
     trained = loop.train(
         model,
@@ -310,10 +302,11 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
         steps=math.ceil(len(y) / BATCH),
         validate=validate,
         seed=seed,
-        average=tuning.average or None,
+        average=tuning.ema or None,
         clip=tuning.clip or None,
         patience=tuning.patience or None,
         start=from_here,
+        room=room,
         opening=opening,
         save=folder / "last.safetensors",
         key=digest_of([asdict(tuning), asdict(way), front.digest, table.sha256.tolist(), table.splits.tolist(), seed]),
@@ -331,30 +324,19 @@ def climb(ground: Ground, start: Rung, tuning: Tuning, way: Course, folder: Path
     detail = f"trained after {way.cut}, {tuning.optimiser} {tuning.learning_rate:g}, {tuning.augment} views, {best}"
     history = tuple((float(line.epoch), -line.score) for line in trained.history)
     seconds = time.perf_counter() - begin
-    return Rung("finetune", detail, seconds, architecture, weights, ground.predictions(z), history)
-
-
-def _loss(ground: Ground, logits: Floats) -> float:
-    """Validation log loss after the best temperature: a scale that calibration will mend anyway is no fault."""
-    held = ground.labelled("validation")
-    y, task = ground.y[held], ground.table.task
-    p = replace(ground.predictions(logits), temperature=temperature(logits, y, task))
-    return log_loss(probabilities(p), y, decisions(p), task)
+    return Rung(FINETUNE, detail, seconds, architecture, weights, ground.predictions(z), history)
 
 
 def _maps(
-    table: Manifest, network: Network, views: list[View], shape: tuple[int, ...], stage: Stage
-) -> list[Callable[[NDArray[Any]], torch.Tensor]]:
-    """For each view a function: row numbers → the prefix's maps, float32 ``[B, C, H, W]`` in channels-last memory."""
+    table: Manifest, network: Network, view: View, shape: tuple[int, ...], stage: Stage
+) -> Callable[[NDArray[Any]], torch.Tensor]:
+    """Row numbers → the prefix's maps of one view, float32 ``[B, C, H, W]`` in channels-last memory."""
     import torch
 
-    found: Mapping[View, Any] = embed(table, network, views=views, step=stage.step)
+    stored = reader(table, network, view, step=stage.step)
 
-    def reader(vectors: NDArray[Any]) -> Callable[[NDArray[Any]], torch.Tensor]:
-        def read(where: NDArray[Any]) -> torch.Tensor:
-            x = np.asarray(vectors[where], np.float32).reshape(len(where), *shape)
-            return torch.from_numpy(x).to(memory_format=torch.channels_last)
+    def read(where: NDArray[Any]) -> torch.Tensor:
+        x = stored(where).astype(np.float32).reshape(len(where), *shape)
+        return torch.from_numpy(x).to(memory_format=torch.channels_last)
 
-        return read
-
-    return [reader(found[view].vectors) for view in views]
+    return read

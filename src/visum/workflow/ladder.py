@@ -116,6 +116,11 @@ class Ground:
         t = temperature(logits, self.y[held], table.task)
         return Predictions(table.ids[held], logits, self.y[held], table.classes, table.task, temperature=t)
 
+    def loss(self, logits: Floats) -> float:
+        """Validation log loss after the best temperature: a scale that calibration mends anyway is no fault."""
+        p = self.predictions(logits)
+        return log_loss(probabilities(p), p.labels, decisions(p), p.task)
+
 
 def check(names: Sequence[str]) -> None:
     """Refuse rungs that do not exist, all at once.
@@ -218,13 +223,8 @@ def _probe(ground: Ground) -> Rung:
         x = np.concatenate([x, *(view[inside] for view in ground.views)])
     labels = np.concatenate([y[train]] * (1 + len(ground.views)))
     some = np.sort(np.random.default_rng(ground.seed).permutation(len(x))[:MOST_FOR_SEARCH])
-    x_held, y_held = np.asarray(ground.vectors[held], np.float32), y[held]
-
-    def loss(head: dict[str, Floats]) -> float:
-        p = ground.predictions(probe.logits(head, x_held))
-        return log_loss(probabilities(p), y_held, decisions(p), p.task)
-
-    head, strength, tried = probe.search(x[some], labels[some], k, loss)
+    x_held = np.asarray(ground.vectors[held], np.float32)
+    head, strength, tried = probe.search(x[some], labels[some], k, lambda head: ground.loss(probe.logits(head, x_held)))
     if len(some) < len(x):
         head = probe.fit(x, labels, k, strength=strength)
     z = probe.logits(head, x_held)

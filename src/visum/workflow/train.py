@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from visum import storage
 from visum.config import Duration
@@ -30,6 +32,9 @@ from visum.workflow import ladder as climbing
 from visum.workflow.checked import checked
 from visum.workflow.outcome import Run
 from visum.workflow.thumbnails import thumbnails
+
+Below1 = Annotated[float, Field(ge=0, lt=1)]
+UpTo10 = Annotated[float, Field(ge=0, le=10)]
 
 
 @checked
@@ -53,15 +58,22 @@ def train(
     views: tuple[str, ...] = ("plain",),
     ladder: tuple[str, ...] = climbing.LADDER,
     cut: str = "auto",
-    epochs: int | None = None,
+    epochs: Annotated[int, Field(ge=1, le=finetune.MOST_SETTABLE)] | None = None,
     augment: str = "light",
     loss: str | None = None,
+    label_smoothing: Below1 = 0.1,
     optimiser: str = "adamw",
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.02,
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 1e-3,
+    weight_decay: UpTo10 = 0.02,
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0,
     schedule: str = "one_cycle",
-    mixup: float = 0.2,
+    warm_up: Below1 = 0.0,
+    mixup: UpTo10 = 0.2,
+    dropout: Below1 = 0.2,
+    ema: Below1 = 0.0,
+    clip: Annotated[float, Field(ge=0, le=1e6)] = 1.0,
     unfreeze: str = "everything",
+    patience: Annotated[int, Field(ge=0, le=finetune.MOST_SETTABLE)] = 0,
     engine: str = "auto",
     extra_formats: tuple[str, ...] = (),
     strict: bool = False,
@@ -91,10 +103,17 @@ def train(
         augment: views that fine-tuning sees: none, light, medium, strong, or names like flip,rotation.
         loss: of fine-tuning: cross_entropy, focal, class_balanced; binary_cross_entropy, asymmetric when multilabel.
         optimiser: adamw, adam, sgd, momentum, nesterov, lion, muon, adam_then_sgd.
+        label_smoothing: share of the target that is spread over all classes.
         learning_rate, weight_decay: of the optimiser.
+        layer_decay: factor of the rate from each block to the one before it; 1: all learn alike.
         schedule: one_cycle, cosine, linear, step, plateau, constant.
+        warm_up: share of training in which the rate rises to its first value.
         mixup: alpha of mixed pictures; 0 for none.
+        dropout: share of features that is left out in front of the last layer.
+        ema: largest decay of a moving average of weights, which is then what is judged; 0 for none.
+        clip: largest norm of a gradient; 0 for none.
         unfreeze: everything at once, head_first, or gradual.
+        patience: epochs without a better validation loss after which it ends; 0: never.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         strict: stop at the first unreadable file instead of going on without it.
@@ -109,9 +128,7 @@ def train(
     """
     settings = {key: value for key, value in locals().items() if not key.startswith("_")}
     climbing.check(ladder)
-    tuning = finetune.Tuning(
-        **{name: settings[name] for name in finetune.Tuning.__dataclass_fields__ if name in settings}
-    )
+    tuning = finetune.Tuning(**{field.name: settings[field.name] for field in fields(finetune.Tuning)})
     tunes = climbing.FINETUNE in ladder or (budget is not None and ladder == climbing.LADDER)
     ready.check_settings(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
@@ -140,7 +157,7 @@ def train(
             )
             table = found.manifest
             ready.check_enough(table)
-            if tunes and tuning != finetune.Tuning():
+            if tunes and _chosen(settings, finetune.Tuning):  # the defaults are known to be there: torch can wait
                 finetune.check(tuning, table.task)
             stage.detail = f"{len(table):,} files, {len(table.classes)} classes, {table.task}"
 
@@ -213,7 +230,9 @@ def train(
                 stage.detail = way.words if way else "does not fit the budget"
             if way is not None:
                 with stages.stage(f"ladder: {climbing.FINETUNE}", way.steps(ground)) as stage:
-                    rungs.append(finetune.climb(ground, rungs[-1], tuning, way, folder / "checkpoints", stage))
+                    probe = next(rung for rung in rungs if rung.name == climbing.PROBE)
+                    left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
+                    rungs.append(finetune.climb(ground, probe, tuning, way, left, folder / "checkpoints", stage))
                     stage.detail = _headline(rungs[-1])
         best = climbing.best(rungs)
 
@@ -256,6 +275,12 @@ def train(
         page = report.write(folder, thumbnail=thumbnails(table, spec))
         storage.evict()
     return outcome.told(folder, page, best, rungs, blocks, findings, stages.seconds())
+
+
+def _chosen(settings: Mapping[str, Any], kind: type[finetune.Tuning]) -> bool:
+    """Whether a setting that is a field of ``kind`` is not what it is by default."""
+    usual = inspect.signature(train).parameters
+    return any(settings[field.name] != usual[field.name].default for field in fields(kind))
 
 
 def _engine(network: Network, fresh: int, seconds: float) -> dict[str, Any]:
