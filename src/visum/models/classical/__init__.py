@@ -52,9 +52,9 @@ DESCRIPTORS: dict[str, Descriptor] = {
 
 CLASSIFIERS: dict[str, Classifier] = {
     "linear_svm": whole(linear.linear_svm, linear.logits),
-    "rbf_svm": whole(svm.fit, svm.logits),
-    "random_forest": whole(forest.fit, forest.logits),
-    "knn": whole(neighbours.fit, neighbours.logits),
+    "rbf_svm": whole(svm.fit, svm.logits, lambda: svm.MOST_ROWS),
+    "random_forest": whole(forest.fit, forest.logits, lambda: forest.MOST_ROWS),
+    "knn": whole(neighbours.fit, neighbours.logits, lambda: neighbours.MOST_ROWS),
     "naive_bayes": whole(bayes.fit, bayes.logits),
     "logistic": whole(linear.logistic, linear.logits),
 }

@@ -6,6 +6,7 @@ them a classifier for any labels, so that no method has to know about empty clas
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +44,13 @@ class Classifier:
     logits: Callable[[Arrays, Floats], Floats]
 
 
-def whole(fit: Fit, logits: Logits) -> Classifier:
-    """A classifier for any labels from a method that needs both kinds of rows in each column."""
+def whole(fit: Fit, logits: Logits, most: Callable[[], int] = lambda: sys.maxsize) -> Classifier:
+    """A classifier for any labels from a method that needs both kinds of rows in each column.
+
+    Args:
+        fit, logits: of the method.
+        most: rows that it learns from; of more, a sample is taken before anything of their size is copied.
+    """
 
     def fit_any(x: Floats, y: Integers, classes: int, seed: int) -> dict[str, NDArray[Any]]:
         _check(x, y, classes)
@@ -66,9 +72,10 @@ def whole(fit: Fit, logits: Logits) -> Classifier:
             "exclusive": np.array([exclusive], np.int64),
         }
         if len(kept):
-            scaled = x - mean
-            scaled /= scale  # in place: rows may be hundreds of megabytes
-            own.update(fit(scaled, table[:, kept].astype(np.float32), exclusive, seed))
+            columns = table[:, kept].astype(np.float32)
+            if len(some := sample(columns, most(), seed)) < len(x):
+                x, columns = x[some], columns[some]
+            own.update(fit((x - mean) / scale, columns, exclusive, seed))
         return own
 
     def logits_any(arrays: Arrays, x: Floats) -> Floats:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.models.classical.classes import Arrays, sample
+from visum.models.classical.classes import Arrays
 from visum.runtime import threads
 from visum.types import Floats
 
@@ -28,10 +28,9 @@ def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArr
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    rows = sample(table, MOST_ROWS, seed)
-    y = table[rows].argmax(1) if exclusive else table[rows] if table.shape[1] > 1 else table[rows, 0]
+    y = table.argmax(1) if exclusive else table if table.shape[1] > 1 else table[:, 0]
     tried = max(1, min(MOST_FEATURES, int(np.sqrt(x.shape[1]))))
-    forest = RandomForestClassifier(TREES, max_features=tried, n_jobs=threads(), random_state=seed).fit(x[rows], y)
+    forest = RandomForestClassifier(TREES, max_features=tried, n_jobs=threads(), random_state=seed).fit(x, y)
     parts: list[tuple[NDArray[Any], ...]] = []
     roots, nodes = [], 0
     for each in forest.estimators_:

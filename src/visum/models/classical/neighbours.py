@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.models.classical.classes import Arrays, sample
+from visum.models.classical.classes import Arrays
 from visum.types import Floats
 
 NEIGHBOURS = 10
@@ -18,9 +18,8 @@ DOUBT = 0.05
 
 
 def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArray[Any]]:
-    """Keeps at most 50,000 rows: directions ``[N, D]`` of length 1, table uint8 ``[N, P]``."""
-    rows = sample(table, MOST_ROWS, seed)
-    return {"directions": _direction(x[rows]), "table": table[rows].astype(np.uint8)}
+    """Keeps all rows: directions ``[N, D]`` of length 1, table uint8 ``[N, P]``."""
+    return {"directions": _direction(x), "table": table.astype(np.uint8)}
 
 
 def _direction(x: Floats) -> Floats:

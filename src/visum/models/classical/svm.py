@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.models.classical.classes import Arrays, sample
+from visum.models.classical.classes import Arrays
 from visum.runtime import threads
 from visum.types import Floats
 
@@ -33,7 +33,7 @@ def kernel(a: Floats, b: Floats) -> Floats:
 def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArray[Any]]:
     """One machine for each pair of classes, or one a column; only support vectors are kept.
 
-    Learns from at most 6,000 rows, every combination of labels in proportion. The kernel is one product of matrices, which is
+    The kernel is one product of matrices, which is
     many times faster than LIBSVM's own.
 
     Returns:
@@ -42,8 +42,6 @@ def fit(x: Floats, table: Floats, exclusive: bool, seed: int) -> dict[str, NDArr
     """
     from sklearn.svm import SVC
 
-    rows = sample(table, MOST_ROWS, seed)
-    x, table = x[rows], table[rows]
     square = kernel(x, x).astype(np.float64)
 
     def machine(y: NDArray[Any]) -> Any:
