@@ -1,4 +1,4 @@
-"""Longer budgets on the clothing photos: whole processes, fresh cache, one run a seed. Takes 15 minutes a seed on 2 cores.
+"""Longer budgets on the clothing photos: whole processes, fresh cache, one run a seed: 14 minutes a seed.
 
 ``python benchmarks/finetune.py 4m`` runs one budget, ``python benchmarks/finetune.py 4m 0 1 2`` several seeds of it.
 """

@@ -1,4 +1,4 @@
-"""``make bench``: every measurement, as the Markdown of ``benchmarks/README.md``. Takes about 45 minutes on 2 cores."""
+"""``make bench``: every measurement, as the Markdown of ``benchmarks/README.md``. Takes more than half an hour on 2 cores."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _limits: Any = None
 def one_core_each() -> Iterator[None]:
     """Within the block a matrix product stays on the thread that asks for it: for pools that keep every core busy already.
 
-    The threads that BLAS starts of its own wait by spinning, and would take from the pool a third of its speed. Blocks
+    The threads that BLAS starts of its own wait by spinning, and would take from the pool a quarter of its speed. Blocks
     may overlap; the last one to end gives BLAS its threads back.
     """
     global _shares, _limits
