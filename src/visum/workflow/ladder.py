@@ -244,9 +244,10 @@ def _classical(ground: Ground, descriptor: str, classifier: str) -> Rung:
         side = described_by.size
         extra["codebook"] = classical.codebook(_squares(ground, some, side), described_by.words, ground.seed)
     function: Callable[..., Floats] = described(descriptor, extra)
-    x = describe(ground.table, describer_key(descriptor, extra), function, ground.preprocess, square=True)
     architecture = {"kind": "classical", "descriptor": descriptor, "classifier": classifier}
-    return _on(ground, x, classifier, architecture, extra)
+    key, spec = describer_key(descriptor, extra), ground.preprocess
+    # not named here: ``_on`` lets all rows go as soon as it has its own
+    return _on(ground, describe(ground.table, key, function, spec, square=True), classifier, architecture, extra)
 
 
 def _squares(ground: Ground, where: NDArray[Any], side: int) -> Any:
@@ -268,7 +269,9 @@ def _on(
         detail += f", {MOST_NEIGHBOURS:,} of the train images as neighbours"
     trained = classical.CLASSIFIERS[classifier]
     k = len(ground.table.classes)
-    arrays = trained.fit(np.asarray(x[train], np.float32), ground.y[train], k, ground.seed)
-    z = trained.logits(arrays, np.asarray(x[held], np.float32))
+    known, asked = np.asarray(x[train], np.float32), np.asarray(x[held], np.float32)
+    del x
+    arrays = trained.fit(known, ground.y[train], k, ground.seed)
+    z = trained.logits(arrays, asked)
     weights = {**{f"classifier.{key}": value for key, value in arrays.items()}, **extra}
     return Rung("", detail, 0, architecture, weights, ground.predictions(z))
