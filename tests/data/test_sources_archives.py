@@ -369,6 +369,24 @@ def test_flipped_bytes_never_lose_a_picture_in_silence(data: Path, tmp_path: Pat
         assert found is None or len(found) == number
 
 
+def test_a_stream_that_turns_to_zeros_is_read_to_its_checksum(tmp_path: Path) -> None:
+    """Damage may look like the end of the archive; the checksum at the end of the stream says that it is not."""
+    raw = tarred(tmp_path / "a.tar", [(f"{n % 2}/{n}.png", b"x" * 700) for n in range(40)]).read_bytes()
+    shorter = raw[: 9 * 1536].ljust(len(raw), b"\0")
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(shorter))
+    assert len(read(path).manifest) == 9
+    path.write_bytes(gzip.compress(shorter)[:-8] + gzip.compress(raw)[-8:])
+    nothing_written(tmp_path, path, "damaged")
+
+
+def test_one_tar_after_another(tmp_path: Path) -> None:
+    one = tarred(tmp_path / "one.tar", [("a/1.png", b"x"), ("b/2.png", b"y")]).read_bytes()
+    path = tmp_path / "two.tar"
+    path.write_bytes(one + one)
+    nothing_written(tmp_path, path, "damaged", "follows its end")
+
+
 def test_a_broken_header_in_the_middle_of_a_tar(tmp_path: Path) -> None:
     path = tarred(tmp_path / "a.tar", [(f"{n % 2}/{n}.png", b"x" * 700) for n in range(9)])
     raw = bytearray(path.read_bytes())

@@ -285,6 +285,10 @@ def _fill_from_stream(place: _Place, metered: Metered) -> None:
             metered.allow(_MAX_HEADER, _LONG_HEADER)
         if any(metered.recent(archive.offset, tarfile.BLOCKSIZE)):  # ``tarfile`` takes a broken header for the end
             raise _damaged(place.path, f"no header at byte {archive.offset:,}")
+    metered.allow(_MAX_HEADER, "much follows its end")
+    while piece := metered.read(1 << 16):  # a compressed stream tells only at its end whether all of it was right
+        if piece.strip(b"\0"):
+            raise _damaged(place.path, "something follows its end")
 
 
 def _single(root: str) -> str:
