@@ -22,7 +22,7 @@ from visum.data.load import in_order
 from visum.data.memory import from_array, from_pillow
 from visum.data.pixels import fit
 from visum.errors import BundleError, UnreadableImage
-from visum.models import weights
+from visum.models import ensemble, weights
 from visum.models.classical import CLASSIFIERS, DESCRIPTORS, bag_of_words
 from visum.models.compiled import BATCH
 from visum.models.embed import Network, describe, embed, stored
@@ -51,11 +51,24 @@ class Model:
     bundle: Bundle
     engine_name: str = "auto"
     _alone: Lock = field(default_factory=Lock, repr=False)
+    _networks: dict[str, Network] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def members(self) -> tuple[Model, ...]:
+        """Of an ensemble; () of any other bundle. Those with one network share it: it is compiled once and runs once."""
+        parts = ensemble.members_of(self.bundle)
+        return tuple(Model(part, self.engine_name, self._alone, self._networks) for part in parts)
+
+    @property
+    def specs(self) -> tuple[Preprocess, ...]:
+        """How a picture has to be fitted: one way, or all the ways of an ensemble's members."""
+        return tuple(dict.fromkeys(each.bundle.preprocess for each in self.members or (self,)))
 
     @cached_property
     def network(self) -> Network:
         """The backbone; only bundles that have one."""
-        return Network(weights.of_bundle(self.bundle), self.bundle.preprocess, self.engine_name)
+        made = Network(weights.of_bundle(self.bundle), self.bundle.preprocess, self.engine_name)
+        return self._networks.setdefault(made.digest, made)
 
     @cached_property
     def head(self) -> Callable[[NDArray[Any]], Floats]:
@@ -89,12 +102,29 @@ class Model:
         return described(name, self.bundle.weights)
 
     def logits(self, squares: Pixels) -> Floats:
-        """Fitted pictures uint8 ``[B, S, S, 3]`` with B <= ``BATCH`` → logits float32 ``[B, K]``; threads may share it."""
+        """Fitted pictures uint8 ``[B, S, S, 3]`` with B <= ``BATCH`` → logits float32 ``[B, K]``; threads may share it.
+
+        Of an ensemble whose members see pictures in several ways, use ``answer``.
+        """
+        return self.answer(dict.fromkeys(self.specs, squares)) if self.members else self._alike(squares, {})
+
+    def answer(self, squares: Mapping[Preprocess, Pixels]) -> Floats:
+        """As ``logits``, from the same pictures fitted in each way of ``specs``."""
+        if not self.members:
+            return self.logits(squares[self.bundle.preprocess])
+        seen: dict[int, Floats] = {}
+        told = [member._alike(squares[member.bundle.preprocess], seen) for member in self.members]
+        return ensemble.combined(self.bundle, [member.bundle for member in self.members], told)
+
+    def _alike(self, squares: Pixels, seen: dict[int, Floats]) -> Floats:
+        """Logits of a plain bundle; ``seen``: what each network made of these pictures, for those who share it."""
         if self.uses_network:
             with self._alone:  # compiled once, whoever comes first
-                run = self.network.engine.run
+                network, run = self.network, self.network.engine.run
+            if id(network) not in seen:
+                seen[id(network)] = run(squares)
             # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
-            return self.head(stored(run(squares)[:, self.stage_columns]))
+            return self.head(stored(seen[id(network)][:, self.stage_columns]))
         return self.head(np.stack([self.describer(square) for square in squares]))
 
 
@@ -147,31 +177,55 @@ def of_table(table: Manifest, model: Model, *, digest: str = "", step: Step = no
     Args:
         table: its classes are the bundle's.
         digest: of the bundle, kept with the predictions.
+        step: told of finished pictures; each counts once, however many members there are.
     """
     bundle = model.bundle
-    logits = model.head(features(table, model, step=step))
+    if model.members:
+        shared = _shared(step, len(model.members))
+        told = [member.head(features(table, member, step=shared)) for member in model.members]
+        logits = ensemble.combined(bundle, [member.bundle for member in model.members], told)
+    else:
+        logits = model.head(features(table, model, step=step))
     return Predictions(
         table.ids, logits, targets(table), bundle.classes, bundle.task, digest, bundle.temperature, bundle.thresholds
     )
+
+
+def _shared(step: Step, members: int) -> Step:
+    """A step for each of several members, who all do every picture."""
+    done = 0
+
+    def of_one(count: int) -> None:
+        nonlocal done
+        before, done = done, done + count
+        step(done // members - before // members)
+
+    return of_one
 
 
 def stream(
     pictures: Iterable[Picture], model: Model, *, extra_formats: Collection[str] = ()
 ) -> Iterator[Floats | UnreadableImage]:
     """Logits float32 ``[K]`` of each picture, or the reason why there are none, in order and in bounded memory."""
-    spec = model.bundle.preprocess
+    specs = model.specs
 
-    def square(picture: Picture) -> Pixels | UnreadableImage:
+    def squares(picture: Picture) -> dict[Preprocess, Pixels] | UnreadableImage:
+        decoded: dict[Any, Pixels] = {}  # by what decoding depends on, so that members who agree in that share it
         try:
-            return fit(_pixels(picture, spec, extra_formats), spec)
+            for spec in specs:
+                key = (spec.background, spec.size)
+                if key not in decoded:
+                    decoded[key] = _pixels(picture, spec, extra_formats)
+            return {spec: fit(decoded[spec.background, spec.size], spec) for spec in specs}
         except UnreadableImage as error:  # a new one, since a traceback would keep the file's bytes in memory
             return UnreadableImage(error.reason, path=error.path, allowed=error.allowed, next=error.next)
 
     def answers(group: list[Picture]) -> list[Floats | UnreadableImage]:
-        seen = [square(picture) for picture in group]
-        readable = [pixels for pixels in seen if not isinstance(pixels, UnreadableImage)]
-        logits = iter(model.logits(np.stack(readable)) if readable else ())
-        return [pixels if isinstance(pixels, UnreadableImage) else next(logits) for pixels in seen]
+        seen = [squares(picture) for picture in group]
+        readable = [fitted for fitted in seen if not isinstance(fitted, UnreadableImage)]
+        stacks = {spec: np.stack([fitted[spec] for fitted in readable]) for spec in specs if readable}
+        logits = iter(model.answer(stacks) if readable else ())
+        return [fitted if isinstance(fitted, UnreadableImage) else next(logits) for fitted in seen]
 
     for group in in_order(answers, _groups(pictures, BATCH), ahead=2):
         yield from group

@@ -71,7 +71,10 @@ def plain(value: Any, limit: int = 200) -> str:
 def _what(bundle: Bundle) -> str:
     notes, backbone = bundle.notes, _table(bundle.notes.get("backbone"))
     kind, name = bundle.architecture.get("kind"), backbone.get("name", bundle.architecture.get("backbone"))
-    if kind == "probe":
+    if kind == "ensemble":
+        members = bundle.architecture["members"]
+        model = f"An ensemble of {len(members)} models, combined by {plain(bundle.architecture['combine'])}"
+    elif kind == "probe":
         model = f"A linear classifier on the features of the frozen network {plain(name)}"
     else:
         inner = (f"{plain(k)} {plain(v)}" for k, v in bundle.architecture.items() if k != "kind" and isinstance(v, str))
@@ -128,7 +131,9 @@ def _preprocessing(bundle: Bundle) -> str:
     spec = bundle.preprocess
     mean, std = (", ".join(f"{v:g}" for v in values) for values in (spec.mean, spec.std))
     red, green, blue = spec.background
-    return (
+    several = bundle.architecture.get("kind") == "ensemble"
+    first = "Each member has its own preprocessing (`bundle.json`); this is that of the first. " if several else ""
+    return first + (
         f"Pictures are turned upright (EXIF), made RGB on a background of ({red}, {green}, {blue}); "
         f"{_FITS[spec.fit].format(spec.size)} ({spec.filter}, antialiased). Then (x - mean) / std with x in 0 … 255, channels "
         f"in {spec.channels} order, mean {mean} and std {std}. visum does all of it; nothing is left to the caller."

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visum.data.decode import EXTRA_FORMATS, FORMATS, sniff
+from visum.models import ensemble
+from visum.models.combine import COMBINE
 from visum.types import Bundle, Filter, Fit, Preprocess, Task
 
 SIDES = (1, 4096)  # input side in pixels
@@ -35,6 +38,8 @@ def faults(bundle: Bundle) -> list[str]:
     kind = bundle.architecture.get("kind")
     if not isinstance(kind, str):
         found.append(f"architecture of kind {short(kind)}, wanted a name such as 'probe'")
+    if kind == ensemble.KIND:
+        return found + (_ensemble_faults(bundle) if all(isinstance(name, str) for name in bundle.classes) else [])
     found += _head_faults(bundle.weights, k, needed=kind == "probe" and "classifier" not in bundle.architecture)
     if kind == "probe":
         stages = bundle.architecture.get("stages")
@@ -45,6 +50,41 @@ def faults(bundle: Bundle) -> list[str]:
         if not any(name.startswith("backbone.") for name in bundle.weights):
             found.append("a probe without the weights of its backbone")
     return found
+
+
+def _ensemble_faults(bundle: Bundle) -> list[str]:
+    """Each member is held to what a bundle of its own is held to; members are plain, so that this goes one level deep."""
+    combine, entries = bundle.architecture.get("combine"), bundle.architecture.get("members")
+    found = []
+    if not isinstance(combine, str) or combine not in COMBINE:
+        found.append(f"an ensemble that combines by {short(combine)}, wanted {', '.join(COMBINE)}")
+    least, most = ensemble.MEMBERS
+    if not isinstance(entries, (list, tuple)) or not least <= len(entries) <= most:
+        return [*found, f"an ensemble of {short(entries)}, wanted a list of {least} to {most} members"]
+    for number, entry in enumerate(entries):
+        wrong = _entry_faults(entry, len(bundle.classes)) or faults(ensemble.member_of(bundle, number))
+        found += [f"member {number}: {words}" for words in wrong]
+    starts = tuple(f"members.{number}." for number in range(len(entries)))
+    if strange := [name for name in bundle.weights if not name.startswith(starts)]:
+        found.append(f"tensors of no member: {', '.join(map(short, strange[:5]))}")
+    return found
+
+
+def _entry_faults(entry: Any, k: int) -> list[str]:
+    """What keeps a member's entry from being read at all."""
+    if not isinstance(entry, dict) or set(entry) != ensemble.FIELDS:
+        return [f"{short(entry)}, wanted {', '.join(sorted(ensemble.FIELDS))}"]
+    lists = (list, tuple)
+    kinds: dict[str, Any] = {"architecture": dict, "preprocess": dict, "thresholds": lists, "order": lists}
+    if wrong := [f"{key} is {short(entry[key])}" for key, kind in kinds.items() if not isinstance(entry[key], kind)]:
+        return wrong
+    if set(entry["preprocess"]) != {field.name for field in fields(Preprocess)}:
+        wrong.append(f"preprocess has {', '.join(map(short, entry['preprocess']))}")
+    if any(type(at) is not int for at in entry["order"]) or sorted(entry["order"]) != list(range(k)):
+        wrong.append(f"order {short(entry['order'])}, wanted each of 0 … {k - 1} once")
+    if entry["architecture"].get("kind") == ensemble.KIND:
+        wrong.append("an ensemble itself, wanted a plain bundle")
+    return wrong
 
 
 def _class_faults(task: Any, classes: Sequence[Any]) -> list[str]:
