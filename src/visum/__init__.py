@@ -30,6 +30,7 @@ _HOMES = {
     "load": "visum.workflow.predict",
     "predict": "visum.workflow.predict",
     "probabilities": "visum.types",
+    "show_batch": "visum.workflow.showing",
     "train": "visum.workflow.train",
     "verify": "visum.workflow.verify",
 }
@@ -55,6 +56,7 @@ __all__ = [
     "load",
     "predict",
     "probabilities",
+    "show_batch",
     "train",
     "verify",
 ]
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model
     from visum.workflow.predict import Answer, Classifier, load, predict
+    from visum.workflow.showing import show_batch
     from visum.workflow.train import train
     from visum.workflow.verify import verify
 

@@ -97,6 +97,20 @@ def _train(settings: dict[str, Any], as_json: bool) -> None:
     print(f"Next: visum predict {run.bundle} YOUR_PHOTOS")
 
 
+def _show_batch(settings: dict[str, Any], as_json: bool) -> None:
+    from visum.workflow.showing import show_batch
+
+    with watching():
+        batch = show_batch(**settings)
+    if as_json:
+        print(as_text(asdict(batch)))
+        return
+    rows = [(show.name(label), show.name(name)) for label, name in zip(batch.labels, batch.ids, strict=True)]
+    show.table(("class", "image"), rows)
+    print(f"\nsize    {batch.size} x {batch.size} pixels\npicture {show.name(str(batch.picture))}\n")
+    print("Next: the same command without --show-batch")
+
+
 def _audit(settings: dict[str, Any], as_json: bool) -> None:
     from visum.workflow.audit import find_problems
 
@@ -264,6 +278,13 @@ SIGNED = {
 }
 """Commands whose options are their function's keyword arguments: module, function, and what shows its result."""
 
+INSTEAD = {
+    "train": {
+        "show_batch": ("visum.workflow.showing", "show_batch", _show_batch),
+    },
+}
+"""Flags of these commands that do something else with the same settings: the same three."""
+
 ORDER = ("train", "audit", "evaluate", "predict", "verify", "doctor", "models")
 
 
@@ -273,13 +294,16 @@ def sign(arguments: Sequence[str]) -> None:
     Only the command that is asked for is imported, with NumPy and all; of the others, which the list of commands shows, the
     first sentence is read from the source.
     """
-    from visum.cli.flags import command
+    from visum.cli.flags import Instead, command
 
     asked = next((each for each in arguments if not each.startswith("-")), "")
     app.registered_commands = [each for each in app.registered_commands if each.name not in SIGNED]
     for name, (module, function, run) in SIGNED.items():
         if name == asked:
-            app.command(name)(command(name, getattr(import_module(module), function), run))
+            others = {
+                flag: Instead(*other, _first_sentence(*other[:2])) for flag, other in INSTEAD.get(name, {}).items()
+            }
+            app.command(name)(command(name, getattr(import_module(module), function), run, others))
         else:
             app.command(name, help=_first_sentence(module, function))(lambda: None)
     app.registered_commands.sort(key=lambda each: ORDER.index(each.name or getattr(each.callback, "__name__", "")))

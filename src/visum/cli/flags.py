@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import typer
 
@@ -49,14 +50,34 @@ def documented(function: Callable[..., Any]) -> dict[str, str]:
     return found
 
 
-def command(name: str, function: Callable[..., Any], run: Callable[..., None]) -> Callable[..., None]:
+class Instead(NamedTuple):
+    """What a flag makes a command do instead: look, with the same settings, at what it would do.
+
+    Attributes:
+        module, function: whose keyword arguments are some of the command's; imported when it is asked for.
+        run: ``(settings, as_json) -> None``.
+        words: for ``--help``.
+    """
+
+    module: str
+    function: str
+    run: Callable[..., None]
+    words: str
+
+
+def command(
+    name: str, function: Callable[..., Any], run: Callable[..., None], instead: Mapping[str, Instead] | None = None
+) -> Callable[..., None]:
     """A typer command that gathers flags, recipe and pairs, checks them together, and calls ``run(settings, as_json)``.
 
     Args:
         name: what people type.
         function: whose keyword arguments are the settings.
         run: ``(settings, as_json) -> None``.
+        instead: flag, without its dashes → what it does. All settings are checked as ever, and those that the other function
+            does not take are left out.
     """
+    instead = instead or {}
     help_of = documented(function)
     hints = typing.get_type_hints(function, include_extras=True)
     parameters, needed = [], []
@@ -88,6 +109,10 @@ def command(name: str, function: Callable[..., Any], run: Callable[..., None]) -
         ],
         "as_json": Annotated[bool, typer.Option("--json", help="Print the result as JSON.")],
     }
+    for key, other in instead.items():
+        flag = f"--{key.replace('_', '-')}"
+        annotation = Annotated[bool, typer.Option(flag, help=other.words, rich_help_panel="Look first")]
+        parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation))
     for key, annotation in extra.items():
         default = False if key == "as_json" else None
         parameters.append(
@@ -96,6 +121,7 @@ def command(name: str, function: Callable[..., Any], run: Callable[..., None]) -
 
     def called(**given: Any) -> None:
         recipe, sets, as_json = given.pop("recipe"), given.pop("sets") or (), given.pop("as_json")
+        asked = [key for key in instead if given.pop(key)]
         if recipe is None and (missing := [key.upper() for key in needed if given[key] is None]):
             usage = " ".join(key.upper() for key in needed)
             raise UsageError(
@@ -108,7 +134,15 @@ def command(name: str, function: Callable[..., Any], run: Callable[..., None]) -
             settings = config.resolve(function, recipe=Path(recipe) if recipe else None, sets=sets, flags=flags)
         except RecipeError as error:  # people know the command, not the function behind it
             raise RecipeError(error.faults, next=f"visum {name} --help lists every setting") from error
-        run(settings, as_json)
+        if len(asked) > 1:
+            both = " and ".join(f"--{key.replace('_', '-')}" for key in asked)
+            raise UsageError(both, allowed="one of them at a time", next=f"visum {name} --help")
+        if not asked:
+            run(settings, as_json)
+            return
+        other = instead[asked[0]]
+        taken = inspect.signature(getattr(import_module(other.module), other.function)).parameters
+        other.run({key: value for key, value in settings.items() if key in taken}, as_json)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -136,19 +136,12 @@ def _fill(table: Manifest, network: Network, view: View, space: storage.Space, s
         return
     pixels, spec, run = pixel_space(network.preprocess), network.preprocess, network.engine.run
 
-    def seen(batch: Pixels, keys: Sequence[str]) -> Pixels:
-        if isinstance(view, str):
-            return VIEWS[view](batch)
-        return augment.augment(
-            batch, view.steps, seed=view.seed, epoch=view.epoch, keys=keys, background=spec.background
-        )
-
     def vectors(start: int) -> NDArray[np.float16]:
         stop = min(start + compiled.BATCH, len(todo))
         batch = np.empty((stop - start, spec.size, spec.size, 3), np.uint8)
         for row in range(start, stop):
             fit(picture(todo, row, pixels, spec), spec, batch[row - start])
-        return stored(run(seen(batch, todo.sha256[start:stop].tolist())))
+        return stored(run(seen(batch, view, todo.sha256[start:stop].tolist(), spec)))
 
     done = 0
     with space.writer() as writer:
@@ -157,6 +150,22 @@ def _fill(table: Manifest, network: Network, view: View, space: storage.Space, s
                 writer.add(todo.sha256[done], vector)
                 done += 1
             step(len(part))
+
+
+def seen(batch: Pixels, view: View, keys: Sequence[str], preprocess: Preprocess) -> Pixels:
+    """What the network is shown of fitted squares under a view.
+
+    Args:
+        batch: uint8 ``[B, S, S, 3]``.
+        view: a key of ``VIEWS``, or augmented.
+        keys: digests of the B files.
+        preprocess: for the background.
+    """
+    if isinstance(view, str):
+        return VIEWS[view](batch)
+    return augment.augment(
+        batch, view.steps, seed=view.seed, epoch=view.epoch, keys=keys, background=preprocess.background
+    )
 
 
 def stored(vectors: Floats) -> NDArray[np.float16]:

@@ -28,6 +28,8 @@ FILES = (
     "bundle",
     "report.html",
 )
+SHOWN = ("batch.png", "find_lr.png", "find_lr.csv")
+"""What is looked at before a run (``show_batch``, ``find_learning_rate``): a run minds it not, and leaves it there."""
 _SAME = ("overwrite", "out", "budget")  # settings that may change without making it another run
 
 
@@ -52,10 +54,8 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
     with storage.lock(out):
         _sweep(out)
         before = _before(out)
-        if before is None and any(path.name != ".lock" for path in out.iterdir()):
-            raise UsageError(
-                f"{out} holds other files", allowed="a new, empty or visum run folder", next="another --out"
-            )
+        if before is None:
+            _check_ours(out)
         wanted = digest_of(json.loads(json.dumps(own_numbers(settings), default=str)))
         if before and before.get("settings") != wanted:
             fruitless = before.get("status") == "failed" and not (out / "metrics.json").exists()
@@ -92,6 +92,31 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
             storage.write_json(out / "run.json", record)
 
 
+def home(data: Path, out: Path | None) -> Path:
+    """The folder of a run: ``out``, or else ``runs/NAME`` after the data."""
+    return out or Path("runs") / (Path(data).resolve().name.partition(".")[0] or "run")
+
+
+def visited(data: Path, out: Path | None) -> Path:
+    """The folder of a run that may be made later, for something to look at before it.
+
+    Raises:
+        StorageError: it cannot be written.
+        UsageError: it holds something else.
+    """
+    folder = home(data, out)
+    ready.check_machine()
+    ready.check_out(folder, Path(data))
+    if _before(folder) is None:
+        _check_ours(folder)
+    return folder
+
+
+def _check_ours(out: Path) -> None:
+    if any(path.name not in (".lock", *SHOWN) for path in out.iterdir()):
+        raise UsageError(f"{out} holds other files", allowed="a new, empty or visum run folder", next="another --out")
+
+
 @contextlib.contextmanager
 def saving(path: Path) -> Iterator[Path]:
     """Errors of libraries that write below ``path`` as sentences; a file is written to the draft yielded, then renamed."""
@@ -108,7 +133,7 @@ def saving(path: Path) -> Iterator[Path]:
 def _sweep(out: Path) -> None:
     """Drafts that a killed run left behind; nobody else writes here, since the folder is ours."""
     for path in out.iterdir():
-        if path.suffix in (".tmp", ".old") and path.name.startswith(tuple(f".{name}." for name in FILES)):
+        if path.suffix in (".tmp", ".old") and path.name.startswith(tuple(f".{name}." for name in (*FILES, *SHOWN))):
             _remove(path)
 
 

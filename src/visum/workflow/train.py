@@ -133,7 +133,7 @@ def train(
     ready.check_settings(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
     )
-    folder = out or Path("runs") / (Path(data).resolve().name.partition(".")[0] or "run")
+    folder = record.home(data, out)
     command = (
         shlex.join(["visum", *sys.argv[1:]]) if Path(sys.argv[0]).name == "visum" else f"visum.train({str(data)!r})"
     )
