@@ -15,8 +15,8 @@ from visum.judge import evaluate as judge
 from visum.models import predict as running
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
-from visum.types import Manifest, Predictions, Split, digest_of, in_split, rows
-from visum.workflow import ready
+from visum.types import Predictions, Split, digest_of, in_split, rows
+from visum.workflow import origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.record import openings, saving
 
@@ -110,18 +110,9 @@ def evaluate(
             predictions.save(out / "predictions", chosen or "all")
     storage.evict()
     unreadable = tuple((error.path, error.reason) for error in bad)
-    return Evaluation(chosen, metrics, predictions, unreadable, _trained_on(Path(bundle), table), stages.seconds())
-
-
-def _trained_on(bundle: Path, table: Manifest) -> int:
-    """Rows whose files were train rows of the run that the bundle lies in; 0 where there is no such run."""
-    for run in (bundle, bundle.parent):
-        if (run / "manifest.parquet").is_file():
-            with contextlib.suppress(StorageError):
-                made = Manifest.load(run / "manifest.parquet")
-                seen = set(made.sha256[in_split(made, "train")].tolist())
-                return sum(digest in seen for digest in table.sha256.tolist())
-    return 0
+    seen = origin.trained(origin.table(Path(bundle)))
+    trained_on = sum(digest in seen for digest in table.sha256.tolist())
+    return Evaluation(chosen, metrics, predictions, unreadable, trained_on, stages.seconds())
 
 
 def _count_opening(bundle: Path, digest: str) -> None:

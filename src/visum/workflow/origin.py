@@ -1,0 +1,67 @@
+"""The run that a bundle lies in, as far as it is still beside it: which images it was trained on, and which it was not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visum.errors import StorageError
+from visum.types import Manifest, column, in_split, rows
+
+
+def table(bundle: Path) -> Manifest | None:
+    """The table of the run around a bundle (or of the run folder itself); None where there is none that can be read."""
+    for run in (bundle, bundle.parent):
+        if (run / "manifest.parquet").is_file():
+            with contextlib.suppress(StorageError):
+                return Manifest.load(run / "manifest.parquet")
+    return None
+
+
+def trained(made: Manifest | None) -> frozenset[str]:
+    """Digests of the files that a run was trained on."""
+    return frozenset(made.sha256[in_split(made, "train")].tolist()) if made is not None else frozenset()
+
+
+def with_splits(data: Manifest, runs: Sequence[Manifest]) -> Manifest:
+    """``data`` (indexed) with splits that suit several runs at once: what any of them was trained on is train.
+
+    Of the other images, validation are those that some run validated with, test those that were test wherever they occurred;
+    an image that no run knows has no split. Copies of one file share its digest, and so its split.
+    """
+    split: dict[str, str] = {}
+    for name in ("test", "validation", "train"):  # the last one said stands
+        for run in runs:
+            split.update(dict.fromkeys(run.sha256[run.splits == name].tolist(), name))
+    return replace(data, splits=column([split.get(digest, "") for digest in data.sha256]))
+
+
+def joined(runs: Sequence[Manifest], classes: Sequence[str]) -> Manifest:
+    """One table of all that the runs were trained on, each file once, with the labels of the first run that has it.
+
+    Args:
+        runs: at least one; of one task, their classes those of ``classes`` in any order.
+        classes: in the order that the labels of the answer have.
+    """
+    parts, seen = [], set[str]()
+    for run in runs:
+        own = rows(run, in_split(run, "train"))
+        own = rows(own, np.array([row for row, digest in enumerate(own.sha256) if digest not in seen], np.int64))
+        seen.update(own.sha256.tolist())
+        number = [list(classes).index(name) for name in run.classes]
+        labels = column([tuple(number[k] for k in label) for label in own.labels])
+        paths = column([os.path.join(run.root, path) for path in own.paths])  # noqa: PTH118 - bytes of paths stay theirs
+        parts.append(replace(own, labels=labels, paths=paths))
+    first = parts[0]
+    columns: dict[str, Any] = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(first)
+        if field.name not in ("root", "task", "classes")
+    }
+    return replace(first, root=os.sep, classes=tuple(classes), **columns)
