@@ -15,6 +15,7 @@ _HOMES = {
     "Bundle": "visum.types",
     "Classifier": "visum.workflow.predict",
     "Embeddings": "visum.types",
+    "Ensemble": "visum.workflow.ensemble",
     "Finding": "visum.types",
     "Manifest": "visum.types",
     "Predictions": "visum.types",
@@ -24,6 +25,7 @@ _HOMES = {
     "VisumError": "visum.errors",
     "describe_model": "visum.workflow.portrait",
     "doctor": "visum.workflow.doctor",
+    "ensemble": "visum.workflow.ensemble",
     "evaluate": "visum.workflow.evaluate",
     "find_problems": "visum.workflow.audit",
     "list_models": "visum.workflow.catalogue",
@@ -40,6 +42,7 @@ __all__ = [
     "Bundle",
     "Classifier",
     "Embeddings",
+    "Ensemble",
     "Finding",
     "Manifest",
     "Predictions",
@@ -50,6 +53,7 @@ __all__ = [
     "__version__",
     "describe_model",
     "doctor",
+    "ensemble",
     "evaluate",
     "find_problems",
     "list_models",
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
     from visum.workflow.audit import find_problems
     from visum.workflow.catalogue import list_models
     from visum.workflow.doctor import doctor
+    from visum.workflow.ensemble import Ensemble, ensemble
     from visum.workflow.evaluate import evaluate
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model

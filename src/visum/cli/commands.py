@@ -6,7 +6,7 @@ import ast
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -153,6 +153,47 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
         print(f"… and {len(result.unreadable) - show.SHOWN:,} more (--json lists them all)")
 
 
+def _ensemble(settings: dict[str, Any], as_json: bool) -> None:
+    from visum.workflow.ensemble import COMBINED, ensemble
+
+    with watching():
+        made = ensemble(**settings)
+    if as_json:
+        print(as_text(asdict(made)))
+        return
+    metric = next(iter(made.members[0].scores))
+    rows = [
+        (f"  {show.name(each.name)}" + ("" if each.kept else " (left out)"), *_cells(each.scores, metric))
+        for each in made.members
+    ]
+    rows.append((f"→ {COMBINED[made.combine]}", *_cells(made.validation, metric)))
+    head = ("bundle", metric.replace("_", " "), "95 % interval", "log loss", "n")
+    print()
+    show.table(head, rows, "On validation images", right=(1, 2, 3, 4))
+    if made.test:
+        show.scores(made.test, f"{COMBINED[made.combine]}, on test images")
+    else:
+        print("No test images, so that nothing is known but of images that calibrated it.\n")
+    best = max(made.members, key=lambda each: each.scores[metric].value)
+    if best.scores[metric].value > made.validation[metric].value:
+        print(
+            f"{show.name(best.name)} alone scores higher on the validation images: ship that, or try another --combine."
+        )
+    for each in made.members:
+        if each.trained_on:
+            print(f"{show.name(each.name)} was trained on {each.trained_on:,} of these images: scores flatter.")
+    if made.unreadable:
+        print(f"{len(made.unreadable):,} unreadable images were left out (--json lists them)")
+    print(f"bundle  {made.bundle}\ntime    {made.seconds:.1f} s\n\nNext: visum predict {made.bundle} YOUR_PHOTOS")
+
+
+def _cells(scores: Mapping[str, Any], metric: str) -> tuple[str, ...]:
+    """The headline score with its interval, the log loss, and how many images."""
+    score = scores[metric]
+    interval = f"{show.percent(score.low)} to {show.percent(score.high)}"
+    return show.percent(score.value), interval, f"{scores['log_loss'].value:.3f}", f"{score.n:,}"
+
+
 @app.command()
 def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle, a run folder, or imagenet.", metavar="BUNDLE")],
@@ -275,6 +316,7 @@ SIGNED = {
     "train": ("visum.workflow.train", "train", _train),
     "audit": ("visum.workflow.audit", "find_problems", _audit),
     "evaluate": ("visum.workflow.evaluate", "evaluate", _evaluate),
+    "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
 }
 """Commands whose options are their function's keyword arguments: module, function, and what shows its result."""
 
@@ -285,7 +327,7 @@ INSTEAD = {
 }
 """Flags of these commands that do something else with the same settings: the same three."""
 
-ORDER = ("train", "audit", "evaluate", "predict", "verify", "doctor", "models")
+ORDER = ("train", "audit", "evaluate", "predict", "ensemble", "verify", "doctor", "models")
 
 
 def sign(arguments: Sequence[str]) -> None:

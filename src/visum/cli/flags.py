@@ -84,7 +84,10 @@ def command(
     for key, parameter in inspect.signature(function).parameters.items():
         kind, words = hints[key], help_of.get(key, "")
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            annotation: Any = Annotated[str | None, typer.Argument(help=words, metavar=key.upper(), show_default=False)]
+            typed: Any = list[str] if get_origin(kind) is tuple else str  # several, in a row
+            annotation: Any = Annotated[
+                typed | None, typer.Argument(help=words, metavar=key.upper(), show_default=False)
+            ]
             parameters.append(inspect.Parameter(key, parameter.kind, default=None, annotation=annotation))
             needed.append(key)
             continue
@@ -122,7 +125,7 @@ def command(
     def called(**given: Any) -> None:
         recipe, sets, as_json = given.pop("recipe"), given.pop("sets") or (), given.pop("as_json")
         asked = [key for key in instead if given.pop(key)]
-        if recipe is None and (missing := [key.upper() for key in needed if given[key] is None]):
+        if recipe is None and (missing := [key.upper() for key in needed if not given[key]]):
             usage = " ".join(key.upper() for key in needed)
             raise UsageError(
                 f"Missing argument {', '.join(map(repr, missing))}",
@@ -152,6 +155,8 @@ def command(
 
 def _parted(kind: Any, value: Any) -> Any:
     """``a,b`` for a tuple; numbers become numbers, so that the check sees what a recipe would give it."""
+    if isinstance(value, list):  # arguments in a row
+        return tuple(map(Path, value)) if Path in get_args(kind) else tuple(value)
     if not isinstance(value, str):
         return value
     if any(get_origin(part) is tuple for part in (kind, *get_args(kind))):
