@@ -274,3 +274,17 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path) -> N
     assert start("killed").wait() == 0
     found, expected = load_file(tmp_path / "killed.out"), load_file(tmp_path / "uncut.out")
     assert all(np.array_equal(found[name], value) for name, value in expected.items())
+
+
+def test_what_people_read_is_kept_with_the_epoch_and_in_the_checkpoint(tmp_path: Path) -> None:
+    """A pair of scores: the first decides, the second is only told; seconds count from the moment that is told with them."""
+    told = iter([(0.25, 90.0), (0.75, 80.0), (0.5, 70.0)])
+    before = time.monotonic()
+    settings: dict[str, Any] = {"epochs": 3, "validate": lambda _: next(told), "save": tmp_path / "last", "key": "k"}
+    first = run(network(), **settings, room=lambda _: False)
+    assert [line.shown for line in first.history] == [90.0]
+    trained = run(network(), **settings)
+    assert trained.best == 2
+    assert [line.shown for line in trained.history] == [90.0, 80.0, 70.0]
+    assert before - first.history[0].seconds <= trained.began <= time.monotonic() - trained.history[-1].seconds
+    assert [line.shown for line in run(network(), epochs=1).history] == [None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -21,10 +22,14 @@ def facts(folder: Path, name: str = "run.json") -> Any:
 
 
 def timeless(folder: Path) -> dict[str, Any]:
-    """``metrics.json`` without the one thing in it that differs from run to run: the seconds of each rung."""
+    """``metrics.json`` without what differs from run to run, the seconds and the moment of each rung; and so ``history.csv``."""
     found: dict[str, Any] = facts(folder, "metrics.json")
     for rung in found["ladder"]:
-        del rung["seconds"]
+        del rung["seconds"], rung["at"]
+    with (folder / "history.csv").open(newline="") as file:
+        found["history"] = list(csv.DictReader(file))
+    for line in found["history"]:
+        del line["seconds"]
     return found
 
 

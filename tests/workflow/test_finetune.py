@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import shutil
 from dataclasses import fields, replace
@@ -35,8 +36,17 @@ def test_it_becomes_a_bundle_like_any_other(digits: Path, tmp_path: Path) -> Non
     # shipped as it was judged, whichever of the two won
     assert verify(run.bundle).passed
     assert run.scores["accuracy"].value > 0.75
-    lines = (run.folder / "history.csv").read_text().splitlines()
-    assert sum(line.startswith("finetune") for line in lines) == 2
+    with (run.folder / "history.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["rung"] == ladder.FINETUNE]
+    rung = facts(run.folder, "metrics.json")["ladder"][-1]
+    assert [line["step"] for line in lines] == ["1", "2"]
+    assert [line["l2"] for line in lines] == ["", ""]
+    assert 0 < float(lines[0]["seconds"]) < float(lines[1]["seconds"]) < rung["seconds"] + 0.01
+    assert rung["seconds"] < rung["at"] < facts(run.folder)["seconds"]
+    assert all(float(line["train_loss"]) > 0 and float(line["learning_rate"]) > 0 for line in lines)
+    if "best of 2 epochs" in rung["detail"]:
+        best = min(lines, key=lambda line: float(line["validation_loss"]))
+        assert float(best["validation_score"]) == pytest.approx(rung["metrics"]["accuracy"]["value"], abs=1e-6)
 
 
 def test_what_was_trained_on_cached_maps_is_what_the_compiled_network_says(
@@ -146,13 +156,14 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
         assert way.seconds <= left
 
 
+@pytest.mark.slow
 def test_a_budget_that_leaves_time_is_used_for_it(digits: Path, tmp_path: Path) -> None:
-    run = train(digits, out=tmp_path / "run", size=64, budget=120.0)
+    run = train(digits, out=tmp_path / "run", size=64, budget=90.0)
     way = facts(run.folder)["finetune"]
     assert ladder.FINETUNE in run.ladder
-    assert way["epochs"] == finetune.MOST_EPOCHS
-    assert way["views"] == finetune.MOST_EPOCHS // 2
-    assert run.seconds < 120
+    assert finetune.ENOUGH_EPOCHS <= way["epochs"] <= finetune.MOST_EPOCHS  # what fits depends on the machine
+    assert way["views"] == -(-way["epochs"] // 2)
+    assert run.seconds < 90
 
 
 @pytest.mark.parametrize("kind", ["binary", "multilabel"])

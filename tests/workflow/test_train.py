@@ -24,6 +24,7 @@ from visum.data import load, sources
 from visum.errors import DataError, Locked, NotEnoughData, RecipeError, StorageError, UsageError, VisumError
 from visum.models import compiled
 from visum.types import Manifest, Predictions, Score, decisions, in_split, probabilities, targets
+from visum.workflow.history import COLUMNS
 from visum.workflow.outcome import Run
 from visum.workflow.record import FILES
 from visum.workflow.train import train
@@ -44,8 +45,19 @@ def test_a_run_folder_holds_what_the_design_says(run: Run) -> None:
     }
     with (run.folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
     assert {row["rung"] for row in rows} == {"embedding+probe"}
-    assert len({row["l2"] for row in rows}) > 2
+    assert len({row["l2"] for row in rows}) == len(rows) > 2
+    assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
+    assert max(float(row["validation_score"]) for row in rows) == pytest.approx(
+        run.ladder["embedding+probe"].value, abs=0.05
+    )
+    best = min(rows, key=lambda row: float(row["validation_loss"]))
+    assert float(best["validation_score"]) == pytest.approx(run.ladder["embedding+probe"].value, abs=1e-6)
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds[0] > 0
+    assert seconds == sorted(seconds)
+    assert {row["learning_rate"] for row in rows} == {row["train_loss"] for row in rows} == {""}
     assert "<html" in run.report.read_text()[:200]
 
 
@@ -79,7 +91,7 @@ def test_metrics_json_has_the_schema_of_the_design(run: Run) -> None:
     assert [rung["name"] for rung in found["ladder"]] == ["majority", "hog+linear_svm", "embedding+probe"]
     assert [rung["name"] for rung in found["ladder"] if rung["chosen"]] == [run.chosen]
     for rung in found["ladder"]:
-        assert set(rung) == {"name", "seconds", "n", "metrics", "chosen", "detail"}
+        assert set(rung) == {"name", "seconds", "at", "n", "metrics", "chosen", "detail"}
         assert all(set(score) == SCORE for score in rung["metrics"].values())
     for split in ("validation", "test"):
         block = found["splits"][split]
@@ -89,6 +101,8 @@ def test_metrics_json_has_the_schema_of_the_design(run: Run) -> None:
         assert all(set(score) == SCORE for score in block["metrics"].values())
         assert [each["class"] for each in block["per_class"]] == found["classes"]
         assert np.array(block["confusion"]).sum() == block["n"]
+    moments = [rung["at"] for rung in found["ladder"]]
+    assert 0 < moments[0] < moments[1] < moments[2] < facts(run.folder)["seconds"]
     findings = facts(run.folder, "findings.json")
     assert all(set(finding) == {"kind", "severity", "message", "ids", "numbers"} for finding in findings)
 
@@ -455,7 +469,7 @@ def killed(
         reached.append(said)
     finished = train(data, out=folder / "out", size=64, ladder=ladder)
     assert timeless(finished.folder) == timeless(unbroken.folder)
-    for name in ("bundle/weights.safetensors", "history.csv", "predictions/test.safetensors", "findings.json"):
+    for name in ("bundle/weights.safetensors", "predictions/test.safetensors", "findings.json"):
         assert (finished.folder / name).read_bytes() == (unbroken.folder / name).read_bytes(), name
     assert {path.name for path in finished.folder.iterdir()} == {*FILES, ".lock"}
     return reached

@@ -38,6 +38,7 @@ class Epoch:
         loss: mean of the training objective.
         score: of validation, higher is better.
         rate: the last learning rate, of the group that learns fastest.
+        shown: of validation, what people read (accuracy, say), where ``validate`` tells it.
     """
 
     epoch: int
@@ -45,6 +46,7 @@ class Epoch:
     loss: float
     score: float
     rate: float
+    shown: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +57,13 @@ class Trained:
         history: of all epochs.
         best: number of the best epoch; 0 if none was better than the start.
         stopped: why training ended: "done", "early" or "time".
+        began: ``time.monotonic()`` from which the history counts its seconds.
     """
 
     history: tuple[Epoch, ...]
     best: int
     stopped: str
+    began: float
 
 
 def train(
@@ -72,7 +76,7 @@ def train(
     schedule: Schedule,
     epochs: int,
     steps: int,
-    validate: Callable[[nn.Module], float],
+    validate: Callable[[nn.Module], float | tuple[float, float]],
     seed: int = 0,
     average: float | None = None,
     clip: float | None = None,
@@ -94,7 +98,7 @@ def train(
         optimiser: of ``optim.OPTIMISERS``.
         rate, schedule: the base rate, and the factor of it at each moment.
         epochs, steps: how long; ``steps`` batches an epoch.
-        validate: model → score, higher is better; called in eval mode without gradients.
+        validate: model → score, higher is better, or (score, the score that people read); called in eval mode without gradients.
         seed: of dropout, mixing and everything else that draws.
         average: largest decay of the moving average of weights (see ``ema.decay``), which is then what is validated and kept.
         clip: largest norm of the gradient.
@@ -160,13 +164,14 @@ def train(
             step(len(x))
         model.eval()
         with contextlib.nullcontext() if mean is None else ema.applied(model, mean), torch.no_grad():
-            score = validate(model)
+            judged = validate(model)
+            score, shown = judged if isinstance(judged, tuple) else (judged, None)
             if score > top:
                 best, top = epoch + 1, score
                 top_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
         longest = max(longest, time.monotonic() - entered)
         fastest = max(group["lr"] for group in optimiser.param_groups)
-        history.append(Epoch(epoch + 1, time.monotonic() - begin, total / max(1, seen), score, fastest))
+        history.append(Epoch(epoch + 1, time.monotonic() - begin, total / max(1, seen), score, fastest, shown))
         if save is not None:
             lines = [asdict(line) for line in history]
             checkpoint.write(save, model, optimiser, mean, top_weights, {"key": key, "history": lines, "best": best})
@@ -175,7 +180,7 @@ def train(
     elif mean is not None:
         model.load_state_dict(mean)
     model.eval()
-    return Trained(tuple(history), best, stopped)
+    return Trained(tuple(history), best, stopped, begin)
 
 
 def _broken(what: str, value: float, epoch: int, number: int) -> TrainingError:

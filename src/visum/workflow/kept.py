@@ -17,7 +17,7 @@ from visum import runtime, safefile, storage
 from visum.errors import CorruptFile, UnsafeFile
 from visum.types import Manifest, digest_of
 
-FORMAT = 1
+FORMAT = 2
 Arrays = dict[str, NDArray[Any]]
 
 

@@ -18,7 +18,7 @@ from visum.data.pixels import fit
 from visum.errors import UsageError
 from visum.judge import evaluate as judge
 from visum.judge.calibrate import temperature
-from visum.judge.metrics import log_loss
+from visum.judge.metrics import METRICS, log_loss
 from visum.learn import probe
 from visum.models import classical
 from visum.models.embed import Network, describe
@@ -37,6 +37,7 @@ from visum.types import (
     targets,
 )
 from visum.workflow import kept
+from visum.workflow.history import Line
 
 EMBEDDING, MAJORITY, FINETUNE = "embedding", "majority", "finetune"
 NEAREST, PROBE = f"{EMBEDDING}+knn", f"{EMBEDDING}+probe"
@@ -61,7 +62,8 @@ class Rung:
         architecture: of the bundle it would make; None for the yardstick that is never chosen.
         weights: ``head.*`` of a probe, else ``classifier.*`` and, for a bag of words, ``codebook``.
         validation: its predictions, temperature included, thresholds not.
-        history: (L2 strength, validation log loss) of each fit.
+        history: of each fit or epoch.
+        at: seconds since the run began at which it was ready.
     """
 
     name: str
@@ -70,7 +72,8 @@ class Rung:
     architecture: Mapping[str, Any] | None
     weights: Mapping[str, NDArray[Any]]
     validation: Predictions
-    history: tuple[tuple[float, float], ...] = ()
+    history: tuple[Line, ...] = ()
+    at: float = 0.0
 
     def metrics(self) -> dict[str, Score]:
         """Scores for the ladder's table."""
@@ -118,8 +121,13 @@ class Ground:
 
     def loss(self, logits: Floats) -> float:
         """Validation log loss after the best temperature: a scale that calibration mends anyway is no fault."""
+        return self.judged(logits)[0]
+
+    def judged(self, logits: Floats) -> tuple[float, float]:
+        """That loss, and the headline score."""
         p = self.predictions(logits)
-        return log_loss(probabilities(p), p.labels, decisions(p), p.task)
+        case = probabilities(p), p.labels, decisions(p), p.task
+        return log_loss(*case), METRICS[judge.headline(p.task)](*case)
 
 
 def check(names: Sequence[str]) -> None:
@@ -160,7 +168,7 @@ def climb(name: str, ground: Ground) -> Rung:
             "detail": rung.detail,
             "seconds": rung.seconds,
             "architecture": rung.architecture,
-            "history": rung.history,
+            "history": [asdict(line) for line in rung.history],
         }
         return {**rung.weights, VALIDATION: rung.validation.logits}, facts
 
@@ -168,7 +176,7 @@ def climb(name: str, ground: Ground) -> Rung:
         return _made(name, ground)
     arrays, facts = kept.through("rungs", kept.key(ground.table, name, *spec), make)
     logits = ground.predictions(arrays.pop(VALIDATION))
-    history = tuple((float(strength), float(loss)) for strength, loss in facts["history"])
+    history = tuple(Line(**line) for line in facts["history"])
     return Rung(name, facts["detail"], facts["seconds"], facts["architecture"], arrays, logits, history)
 
 
@@ -224,7 +232,14 @@ def _probe(ground: Ground) -> Rung:
     labels = np.concatenate([y[train]] * (1 + len(ground.views)))
     some = np.sort(np.random.default_rng(ground.seed).permutation(len(x))[:MOST_FOR_SEARCH])
     x_held = np.asarray(ground.vectors[held], np.float32)
-    head, strength, tried = probe.search(x[some], labels[some], k, lambda head: ground.loss(probe.logits(head, x_held)))
+    begin, seen = time.perf_counter(), []
+
+    def judged(head: probe.Arrays) -> float:
+        loss, score = ground.judged(probe.logits(head, x_held))
+        seen.append((round(time.perf_counter() - begin, 3), loss, score))
+        return loss
+
+    head, strength, tried = probe.search(x[some], labels[some], k, judged)
     if len(some) < len(x):
         head = probe.fit(x, labels, k, strength=strength)
     z = probe.logits(head, x_held)
@@ -232,7 +247,11 @@ def _probe(ground: Ground) -> Rung:
     stages = f"{len(ground.network.backbone.stages) + 1} stages"
     detail = f"logistic regression on {x.shape[1]:,} features of {stages}{views}, L2 {strength:g}"
     weights: dict[str, NDArray[Any]] = {f"head.{key}": value for key, value in head.items()}
-    return Rung("", detail, 0, _backbone(ground), weights, ground.predictions(z), tuple(tried))
+    history = tuple(
+        Line(number, seconds, l2=l2, validation_loss=loss, validation_score=score)
+        for number, ((l2, _), (seconds, loss, score)) in enumerate(zip(tried, seen, strict=True), 1)
+    )
+    return Rung("", detail, 0, _backbone(ground), weights, ground.predictions(z), history)
 
 
 def _classical(ground: Ground, descriptor: str, classifier: str) -> Rung:

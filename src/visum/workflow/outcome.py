@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from visum.models import predict
 from visum.models import weights as pretrained
 from visum.ship import bundle as bundles
 from visum.types import Bundle, Finding, Manifest, Predictions, Preprocess, Score, in_split, probabilities
-from visum.workflow import record
+from visum.workflow import history, record
 from visum.workflow.ladder import Rung
 
 GOLDEN = 8
@@ -137,6 +135,7 @@ def metrics(made: Bundle, best: Rung, rungs: Sequence[Rung], blocks: dict[str, A
             {
                 "name": rung.name,
                 "seconds": round(rung.seconds, 3),
+                "at": round(rung.at, 3),
                 "n": len(rung.validation),
                 "metrics": {name: _plain(score) for name, score in rung.metrics().items()},
                 "chosen": rung is best,
@@ -168,11 +167,7 @@ def write(
         table.save(draft)
     storage.write_json(folder / "findings.json", [asdict(finding) for finding in findings])
     storage.write_json(folder / "metrics.json", metrics)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["rung", "l2", "validation_log_loss"])
-    writer.writerows([rung.name, strength, f"{loss:.6f}"] for rung in rungs for strength, loss in rung.history)
-    storage.write_atomic(folder / "history.csv", text.getvalue())
+    storage.write_atomic(folder / "history.csv", history.text((rung.name, rung.history) for rung in rungs))
     with record.saving(folder / "predictions"), storage.atomic_folder(folder / "predictions") as draft:
         for split, each in answers.items():
             each.save(draft, split)

@@ -221,7 +221,7 @@ def train(
             if not needed and not plan.fits(budget, stages.seconds(), dear):
                 continue
             with stages.stage(f"ladder: {name}") as stage:
-                rungs.append(climbing.climb(name, ground))
+                rungs.append(replace(climbing.climb(name, ground), at=stages.seconds()))
                 stage.detail = _headline(rungs[-1])
         if tunes:
             with stages.stage("plan finetune") as stage:
@@ -232,7 +232,8 @@ def train(
                 with stages.stage(f"ladder: {climbing.FINETUNE}", way.steps(ground)) as stage:
                     probe = next(rung for rung in rungs if rung.name == climbing.PROBE)
                     left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
-                    rungs.append(finetune.climb(ground, probe, tuning, way, left, folder / "checkpoints", stage))
+                    tuned = finetune.climb(ground, probe, tuning, way, left, folder / "checkpoints", stage)
+                    rungs.append(replace(tuned, at=stages.seconds()))
                     stage.detail = _headline(rungs[-1])
         best = climbing.best(rungs)
 
