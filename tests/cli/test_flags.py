@@ -15,6 +15,7 @@ from visum.cli.flags import command, documented
 from visum.config import Duration
 from visum.errors import RecipeError, UsageError
 from visum.workflow.audit import find_problems
+from visum.workflow.ensemble import ensemble
 from visum.workflow.evaluate import evaluate
 from visum.workflow.train import train
 
@@ -153,7 +154,22 @@ def test_the_documentation_is_the_help() -> None:
     assert "in order. [default: salt]" in text
 
 
-@pytest.mark.parametrize("function", [train, find_problems, evaluate])
+def test_arguments_in_a_row_are_a_tuple() -> None:
+    got: list[Any] = []
+    app = typer.Typer()
+
+    def mix(dishes: tuple[Path, ...], *, heat: int = 5) -> None:
+        """Mix."""
+
+    app.command()(command("mix", mix, lambda settings, as_json: got.append(settings)))
+    for typed in (["soup", "--heat", "2", "pie,cake"], ["soup"]):
+        assert CliRunner().invoke(app, typed).exit_code == 0
+    assert got == [{"dishes": (Path("soup"), Path("pie,cake")), "heat": 2}, {"dishes": (Path("soup"),), "heat": 5}]
+    assert isinstance(told := CliRunner().invoke(app, []).exception, UsageError)
+    assert "Missing argument 'DISHES'" in str(told)
+
+
+@pytest.mark.parametrize("function", [train, find_problems, evaluate, ensemble])
 def test_every_setting_of_the_story_is_documented(function: Any) -> None:
     words = documented(function)
     names = set(inspect.signature(function).parameters)
