@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from visum.workflow.outcome import Run
 
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    # a processor for each worker: threads of several workers on one processor wait for each other by spinning
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from visum.learn import transfer
+from visum.learn import norms, transfer
 from visum.models import prefix, weights
 
 
@@ -80,7 +80,7 @@ def test_batch_norms_keep_their_statistics(suffix: nn.Module) -> None:
     model, *_ = classifier(suffix)
     before = {name: value.clone() for name, value in model.named_buffers()}
     model.train()
-    transfer.still(model)
+    norms.still(model)
     model(maps())
     assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
     model.train()

@@ -140,7 +140,7 @@ def test_refusals(run: Run, split_digits: Path, tmp_path: Path) -> None:
         doctor(tmp_path)
     with pytest.raises(BundleError, match="has no bundle"):
         doctor(path, bundle=tmp_path)
-    with pytest.raises(RecipeError, match="32 to 1024"):
+    with pytest.raises(RecipeError, match="16 to 1024"):
         doctor(path, size=5000)
     with pytest.raises(StorageError, match="cannot write"):
         doctor(path, size=64, out=tmp_path / "text.jpg" / "seen.png")

@@ -100,7 +100,7 @@ def test_every_impossible_setting_is_told_at_once() -> None:
     assert len(told.value.faults) == 5
     text = str(told.value)
     for allowed in (
-        "32 to 1024 pixels",
+        "16 to 1024 pixels",
         "auto, openvino, onnxruntime, torch",
         "TIFF",
         "plain, mirror, each once",

@@ -30,9 +30,10 @@ PANEL = {
         "strict",
     ),
     "Model": ("backbone", "weights", "size", "fit", "views", "ladder", "engine"),
-    "Fine-tuning": (
-        *("cut", "epochs", "augment", "loss", "label_smoothing", "optimiser", "learning_rate", "weight_decay"),
-        *("layer_decay", "schedule", "warm_up", "mixup", "dropout", "ema", "clip", "unfreeze", "patience"),
+    "Training a network": (
+        *("cut", "epochs", "batch", "augment", "loss", "label_smoothing", "optimiser", "learning_rate", "weight_decay"),
+        *("layer_decay", "l1", "schedule", "warm_up", "mixup", "cutmix", "dropout", "ema", "clip", "unfreeze"),
+        "patience",
     ),
 }
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from visum.learn import optim
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits float32 ``[B, K]``, target float32 ``[B, K]``) → one number a row, ``[B]``."""
 
@@ -75,4 +77,19 @@ def distilled(teacher: Callable[[Tensor], Tensor], loss: Loss, *, share: float, 
     return objective
 
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {"supervised": supervised, "mixed": mixed, "distilled": distilled}
+def sparse(objective: Objective, strength: float) -> Objective:
+    """``strength`` times the sum of absolute weights (L1) on top of an objective: what is of little use becomes small."""
+
+    def summed(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, logits = objective(model, batch)
+        return loss + strength * optim.l1(model), logits
+
+    return summed
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "supervised": supervised,
+    "mixed": mixed,
+    "distilled": distilled,
+    "sparse": sparse,
+}

@@ -81,13 +81,6 @@ UNFREEZE: dict[str, Callable[[nn.Module, int], None]] = {
 """Name → what (model, epoch from 0) makes trainable; called before each epoch."""
 
 
-def still(model: nn.Module) -> None:
-    """Batch norms keep the statistics that they came with: a few thousand pictures would only blur them."""
-    for module in model.modules():
-        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm)):
-            module.eval()
-
-
 def one_hot(y: NDArray[Any], classes: int) -> Tensor:
     """Targets float32 ``[N, K]`` of class numbers ``[N]``; multi-hot rows stay as they are."""
     if y.ndim == 2:

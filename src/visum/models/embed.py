@@ -117,6 +117,11 @@ def missing(table: Manifest, network: Network, view: View = "plain") -> int:
     return len(_missing(table, _space(network, view)))
 
 
+def no_vectors(table: Manifest) -> NDArray[np.float16]:
+    """Embeddings of no columns, ``[N, 0]``: of a network that has learnt nothing yet."""
+    return np.zeros((len(table), 0), np.float16)
+
+
 def _space(network: Network, view: View) -> storage.Space:
     words = view if isinstance(view, str) else f"drawn-{digest_of([augment.VERSION, *astuple(view)])[:16]}"
     name = f"embed-{network.backbone.name.replace('/', '_').replace(':', '_')}-{words}-{network.digest[:16]}"

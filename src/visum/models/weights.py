@@ -88,6 +88,8 @@ PACKAGED = {
     for n, size, adds in ((0, 224, 407e6), (1, 240, 631e6), (2, 260, 899e6))
 }
 DEFAULT = "efficientnet_lite0"
+UNTRAINED = "none"
+"""Instead of weights: the network starts from random ones."""
 
 
 def installed() -> tuple[str, ...]:
@@ -138,12 +140,38 @@ def find(name: str = DEFAULT, weights: str | Path | None = None, *, size: int | 
     return Backbone(architecture, tensors, preprocess, (), digest_of_weights(tensors))
 
 
+def untrained(name: str, *, size: int | None = None, seed: int = 0) -> Backbone:
+    """A backbone with random weights, drawn as its authors draw them: what training from scratch starts with. Loads torch.
+
+    Args:
+        name: any timm or torchvision architecture, or ``cnn:…``.
+        size: input side in pixels; None takes the architecture's own.
+        seed: of the weights.
+
+    Raises:
+        ModelError: no such architecture, or it does not take pictures of this size.
+    """
+    import torch
+
+    from visum.models import zoo
+
+    architecture = PACKAGED[name].architecture if name in PACKAGED else name
+    preprocess = zoo.preprocess(architecture, size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = zoo.build(architecture, size=size)
+    tensors = {key: value.numpy().copy() for key, value in network.state_dict().items()}
+    return Backbone(architecture, tensors, preprocess, (), digest_of_weights(tensors))
+
+
 def spec(name: str = DEFAULT, weights: str | Path | None = None) -> Preprocess:
     """The preprocessing of what ``find`` would give: of packaged weights without loading them, so without torch.
 
     Raises:
         ModelError, UnsafeFile: as ``find``.
     """
+    if weights == UNTRAINED:
+        return untrained(name).preprocess
     return Preprocess(size=_known(name).size) if weights is None else find(name, weights).preprocess
 
 

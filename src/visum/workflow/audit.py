@@ -82,9 +82,13 @@ def looks(table: Manifest, preprocess: Preprocess, step: Step = no_step) -> Floa
 def pictures(
     table: Manifest, seen: Floats, vectors: NDArray[np.floating], unreadable: Sequence[UnreadableImage]
 ) -> Audited:
-    """Files, sizes, classes, pixels and copies: all that needs no training."""
+    """Files, sizes, classes, pixels and copies: all that needs no training. Where vectors have no columns, hashes tell copies."""
     found = quality.findings(table, seen[:, : len(quality.MEASURES)], unreadable)
-    clusters, copies = duplicates.find(table, seen[:, _HASH].astype(np.uint8), vectors)
+    hashes = seen[:, _HASH].astype(np.uint8)
+    if not vectors.shape[1]:
+        clusters, copies = duplicates.find(table, hashes)
+        return Audited(table, seen, clusters, (*found, *copies))
+    clusters, copies = duplicates.find(table, hashes, vectors)
     return Audited(table, seen, clusters, (*found, *copies, *nearness.findings(table, vectors)))
 
 

@@ -1,15 +1,16 @@
-"""The last rung: the end of the network is trained too, on the cached outputs of its beginning.
+"""The last rung: a network is trained on this data set, its end alone, all of it, or from random weights.
 
-The network is cut; the prefix sees each train picture once per augmented view and its maps stay in the store; the suffix starts
-with the probe behind it and is trained on them. How deep the cut lies, how many epochs and how many views there are is decided
-before it begins, from the time that is left and what one step was seen to cost here.
+Fine-tuning cuts the network: the prefix sees each train picture once per augmented view and its maps stay in the store; the
+suffix starts with the probe behind it and is trained on them. Where nothing is cut off, pictures come freshly augmented in every
+epoch instead. How deep the cut lies, how many epochs and how many views there are is decided before it begins, from the time that
+is left and what one step was seen to cost here.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,67 +19,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum import storage
+from visum.data.drawn import drawn, squares
 from visum.learn import probe
-from visum.models import compiled, prefix
+from visum.models import compiled, prefix, zoo
 from visum.models.embed import Augmented, Network, View, reader
+from visum.models.prefix import WHOLE
 from visum.models.weights import digest_of_weights
 from visum.runtime import Stage, threads
-from visum.types import Floats, Manifest, Task, digest_of, rows
+from visum.types import Floats, Manifest, rows
 from visum.workflow import plan
 from visum.workflow.history import of_epochs
-from visum.workflow.ladder import FINETUNE, Ground, Rung
+from visum.workflow.ladder import FINETUNE, SCRATCH, Ground, Rung
+from visum.workflow.tuning import AUTO, MOST_SETTABLE, Tuning
 
 if TYPE_CHECKING:
     import torch
 
-AUTO = "auto"
-BATCH = 32
+    from visum.workflow.lesson import Lesson
+
+BATCH, SCRATCH_BATCH = 32, 128
 LEAST_EPOCHS, ENOUGH_EPOCHS, USUAL_EPOCHS, MOST_EPOCHS = 2, 3, 6, 12
 """Fewer are not worth the cut, a deeper cut is not left for more than enough, usual without a budget, and most with one."""
-MOST_SETTABLE = 1000
+USUAL_FROM_SCRATCH, MOST_FROM_SCRATCH = 20, 300
 WORTH = 30.0
 """Seconds below which the rung is not even considered: to load torch, to cut and to measure costs 5 to 8 of them."""
 VALIDATE, WRITE, AUGMENT = 0.35, 6.0, 0.001
 """What validating costs of a step for as many pictures; seconds to compile, store and judge what was trained; seconds of one
 core for an augmented picture."""
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How a suffix is trained: the settings of ``train`` that are about it. Ranges are those of its signature.
-
-    Attributes:
-        cut: the stage after which training begins: auto, none (the whole network), or a stage's name.
-        epochs: None: as many as the budget allows, at most ``MOST_EPOCHS``.
-        augment: a preset or names of ``data.augment``.
-        loss, label_smoothing: of ``learn.losses``; None: the task's default.
-        optimiser, learning_rate, weight_decay, layer_decay: of ``learn.optim``.
-        schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
-        mixup: alpha; 0 for none.
-        dropout: in front of the last layer.
-        ema: largest decay of the moving average of weights; 0 for none.
-        clip: largest norm of a gradient; 0 for none.
-        unfreeze: of ``learn.transfer``.
-        patience: epochs without a better validation loss after which it ends; 0: never.
-    """
-
-    cut: str
-    epochs: int | None
-    augment: str
-    loss: str | None
-    label_smoothing: float
-    optimiser: str
-    learning_rate: float
-    weight_decay: float
-    layer_decay: float
-    schedule: str
-    warm_up: float
-    mixup: float
-    dropout: float
-    ema: float
-    clip: float
-    unfreeze: str
-    patience: int
+START = 0.01
+"""Spread of the weights of a new last layer."""
 
 
 @dataclass(frozen=True)
@@ -97,31 +66,20 @@ class Course:
     seconds: float
 
     def steps(self, ground: Ground) -> int:
-        """Images that pass the prefix or the suffix, for the progress display."""
+        """Images that pass the prefix or what is trained, for the progress display."""
         n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
-        return (self.views + self.epochs) * n + held
+        return self.epochs * n if self.cut == WHOLE else (self.views + self.epochs) * n + held
 
     @property
     def words(self) -> str:
         """For the log."""
-        views = f"{self.views} augmented view" + ("s" if self.views != 1 else "")
-        return f"after {self.cut}, {self.epochs} epochs over {views}: about {self.seconds:.0f} s"
+        views = f" over {self.views} augmented view" + ("s" if self.views != 1 else "")
+        return f"{self.where}, {self.epochs} epochs{'' if self.cut == WHOLE else views}: about {self.seconds:.0f} s"
 
-
-def check(tuning: Tuning, task: Task) -> None:
-    """Refuse names that do not exist and a loss that does not fit, before anything is paid for. Loads torch.
-
-    Raises:
-        UsageError: naming what there is.
-    """
-    from visum.data.augment import steps
-    from visum.learn import losses, optim, schedules, settings, transfer
-
-    steps(tuning.augment)
-    losses.check(tuning.loss or losses.DEFAULT[task], task)
-    settings.known_name("optimiser", tuning.optimiser, optim.OPTIMISERS)
-    settings.known_name("schedule", tuning.schedule, schedules.SCHEDULES)
-    settings.known_name("way to unfreeze", tuning.unfreeze, transfer.UNFREEZE)
+    @property
+    def where(self) -> str:
+        """What is trained."""
+        return "the whole network" if self.cut == WHOLE else f"after {self.cut}"
 
 
 def decided(facts: dict[str, Any], ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
@@ -143,48 +101,63 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
         tuning: what was asked for.
         left: seconds, or None for no limit.
     """
-    if left is not None and left < WORTH:
+    scratch = ground.untrained
+    if left is not None and left < WORTH and not scratch:
         return None
     backbone = ground.network.backbone
-    stages = prefix.cuts(backbone)
-    candidates = [tuning.cut] if tuning.cut != AUTO else list(stages[:-1] or stages)
+    candidates = [tuning.cut] if tuning.cut != AUTO else [WHOLE] if scratch else list(_deepest(backbone))
     n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
-    whole = plan.speed(ground.network)
+    usual, most = (USUAL_FROM_SCRATCH, MOST_FROM_SCRATCH) if scratch else (USUAL_EPOCHS, MOST_EPOCHS)
+    least = 1 if scratch else LEAST_EPOCHS
+    whole = 0.0 if scratch else plan.speed(ground.network)
     best: Course | None = None
     for cut in candidates:
         if best is not None and best.epochs >= ENOUGH_EPOCHS:
             break
         halves = prefix.split(backbone, cut)
-        front, step = _costs(ground, halves, whole)
+        front, step = _costs(ground, halves, whole, _batch(ground, tuning))
         kept = storage.cache_limit() // 2 // (2 * n * math.prod(halves.shape))  # views whose maps the store may hold
 
-        def cost(epochs: int, views: int, front: float = front, step: float = step) -> float:
-            return WRITE + (held + views * n) * front + epochs * (n + held * VALIDATE) * step
-
-        def views(epochs: int, kept: int = kept) -> int:
+        def views(epochs: int, cut: str = cut, kept: int = kept) -> int:
+            if cut == WHOLE:
+                return epochs
             return 1 if tuning.augment == "none" else max(1, min(kept, math.ceil(epochs / 2)))
 
+        def cost(epochs: int, front: float = front, step: float = step, views: Callable[[int], int] = views) -> float:
+            return WRITE + (held + views(epochs) * n) * front + epochs * (n + held * VALIDATE) * step
+
         if tuning.epochs is not None or left is None:
-            epochs = tuning.epochs or USUAL_EPOCHS
+            epochs = tuning.epochs or usual
         else:
-            epochs = max((e for e in range(LEAST_EPOCHS, MOST_EPOCHS + 1) if cost(e, views(e)) <= left), default=0)
+            epochs = max((e for e in range(least, most + 1) if cost(e) <= left), default=least if scratch else 0)
         if epochs and (best is None or epochs > best.epochs):
-            best = Course(cut, epochs, views(epochs), round(cost(epochs, views(epochs)), 1))
+            best = Course(cut, epochs, views(epochs), round(cost(epochs), 1))
     return best
 
 
-def _costs(ground: Ground, halves: Any, whole: float) -> tuple[float, float]:
+def _deepest(backbone: Any) -> tuple[str, ...]:
+    """Cuts to choose from: all pooled stages but the last, behind which little is left to train."""
+    stages = prefix.cuts(backbone)
+    return stages[:-1] or stages
+
+
+def _batch(ground: Ground, tuning: Tuning) -> int:
+    return tuning.batch or (SCRATCH_BATCH if ground.untrained else BATCH)
+
+
+def _costs(ground: Ground, halves: Any, whole: float, batch: int) -> tuple[float, float]:
     """Seconds per image of the compiled prefix, augmentation included, and of a training step of the suffix.
 
     Args:
         whole: seconds per image of the whole network, compiled. The prefix has the share of it that it has in eager PyTorch.
+        batch: pictures in one step.
     """
     import torch
 
     torch.set_num_threads(threads())
     size = ground.preprocess.size
     pixels = torch.zeros(8, size, size, 3, dtype=torch.uint8)
-    x = torch.zeros(BATCH, *halves.shape).to(memory_format=torch.channels_last)
+    x = torch.zeros(batch, *halves.shape).to(memory_format=torch.channels_last)
     suffix = halves.suffix.to(memory_format=torch.channels_last)
 
     def seconds(work: Callable[[], Any]) -> float:
@@ -194,21 +167,53 @@ def _costs(ground: Ground, halves: Any, whole: float) -> tuple[float, float]:
         return time.perf_counter() - begin
 
     with torch.no_grad():
-        before, after = seconds(lambda: halves.prefix(pixels)) / 8, seconds(lambda: suffix(x)) / BATCH
-    step = seconds(lambda: suffix(x).sum().backward()) / BATCH
+        before, after = seconds(lambda: halves.prefix(pixels)) / 8, seconds(lambda: suffix(x)) / batch
+    step = seconds(lambda: suffix(x).sum().backward()) / batch
     for p in suffix.parameters():
         p.grad = None
     return whole * before / (before + after) + AUGMENT / threads(), step
 
 
-def climb(
-    ground: Ground, start: Rung, tuning: Tuning, way: Course, left: float | None, folder: Path, stage: Stage
-) -> Rung:
-    """Train the suffix and let it answer the validation rows.
+def prepared(
+    ground: Ground, start: Rung | None, tuning: Tuning, way: Course, stage: Stage
+) -> tuple[Lesson, prefix.Halves]:
+    """The network cut, its prefix's maps in the store, and the rest ready to be trained. Loads torch.
 
     Args:
         ground: rows, embeddings, network.
-        start: the probe's rung.
+        start: the probe's rung; None from scratch.
+        tuning, way: what to do.
+        stage: told of pictures that passed the prefix.
+    """
+    import torch
+
+    from visum.learn import transfer
+    from visum.workflow import lesson
+
+    torch.set_num_threads(threads())
+    halves = prefix.split(ground.network.backbone, way.cut)
+    train, held = (rows(ground.table, np.flatnonzero(ground.labelled(split))) for split in ("train", "validation"))
+    if way.cut == WHOLE:
+        read, still = _pixels(train, ground, tuning.augment), _pixels(held, ground, "none")
+    else:
+        read, still = _maps(train, held, ground, tuning, way, halves.shape, stage)
+    with torch.no_grad():
+        width = halves.suffix.eval()(still(0, np.arange(1))).shape[1]
+    mean, spread, weight, bias = _head(ground, start, width)
+    model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout)
+    model.to(memory_format=torch.channels_last)
+    made = lesson.prepared(ground, model, read, still, tuning, _batch(ground, tuning), trained=start is not None)
+    return made, halves
+
+
+def climb(
+    ground: Ground, start: Rung | None, tuning: Tuning, way: Course, left: float | None, folder: Path, stage: Stage
+) -> Rung:
+    """Train what lies behind the cut and let it answer the validation rows.
+
+    Args:
+        ground: rows, embeddings, network.
+        start: the probe's rung; None from scratch.
         tuning, way: what to do.
         left: seconds; no epoch is begun that would not end within them. None for no limit.
         folder: of checkpoints.
@@ -216,106 +221,29 @@ def climb(
     """
     import torch
 
-    from visum.data.mix import mixup
-    from visum.learn import loop, losses, objectives, optim, schedules, transfer
+    from visum.workflow import lesson
 
     begin = time.perf_counter()
-    torch.set_num_threads(threads())
-    table, seed, k = ground.table, ground.seed, len(ground.table.classes)
-    backbone = ground.network.backbone
-    halves = prefix.split(backbone, way.cut)
-    train, held = ground.labelled("train"), ground.labelled("validation")
-    y = ground.y[train]
-    front = replace(ground.network, backbone=replace(backbone, cut=way.cut))
-    if not compiled.graph_path(front.backbone, front.preprocess).is_file():
-        compiled.write_graph(front.backbone, front.preprocess)  # torch is here already; a child would load it again
-    names: list[View] = [Augmented(tuning.augment, seed, view) for view in range(way.views)]
-    if tuning.augment == "none":
-        names = ["plain"]
-    seen, unseen = rows(table, np.flatnonzero(train)), rows(table, np.flatnonzero(held))
-    maps = [_maps(seen, front, view, halves.shape, stage) for view in names]
-    still = _maps(unseen, front, "plain", halves.shape, stage)
-
+    made, halves = prepared(ground, start, tuning, way, stage)
+    model, backbone = made.model, ground.network.backbone
     with torch.no_grad():
-        width = halves.suffix(still(np.arange(1))).shape[1]
-    vectors = np.asarray(ground.vectors[train][:, -width:], np.float32)
-    mean, spread = vectors.mean(0), vectors.std(0) + 1e-3
-    weight, bias = start.weights["head.weight"], start.weights["head.bias"]
-    if len(weight) != width:  # the cut leaves out stages that the probe had seen
-        head = probe.fit(vectors, y, k)
-        weight, bias = head["weight"], head["bias"]
-    model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout)
-    model.to(memory_format=torch.channels_last)
-
-    target = transfer.one_hot(y, k)
-    name = tuning.loss or losses.DEFAULT[table.task]
-    counts = target.sum(0).numpy()
-    takes = losses.check(name, table.task)
-    settings = {"label_smoothing": tuning.label_smoothing} if "label_smoothing" in takes else {}
-    loss = losses.LOSSES[name](task=table.task, counts=counts, images=len(y), **settings)
-    objective = objectives.supervised(loss)
-    if tuning.mixup:
-        objective = objectives.mixed(loss, lambda x, t, draw: mixup(x, t, tuning.mixup, draw))
-    depth = transfer.depths(model)
-    groups = optim.groups(
-        model,
-        lr=tuning.learning_rate,
-        weight_decay=tuning.weight_decay,
-        layer_decay=tuning.layer_decay,
-        depth_of=depth.__getitem__,
-    )
-    optimiser = optim.OPTIMISERS[tuning.optimiser](groups, tuning.learning_rate, tuning.weight_decay)
-    schedule = schedules.SCHEDULES[tuning.schedule]
-    if tuning.warm_up:
-        schedule = schedules.warm_up(schedule, tuning.warm_up)
-
-    def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = np.random.default_rng([seed, epoch]).permutation(len(y))
-        for at in range(0, len(order), BATCH):
-            some = order[at : at + BATCH]
-            yield maps[epoch % len(maps)](some), target[torch.from_numpy(some)]
-
-    def logits(classifier: torch.nn.Module) -> Floats:
-        numbers = np.array_split(np.arange(len(unseen)), math.ceil(len(unseen) / BATCH))
-        return np.concatenate([classifier(still(some)).numpy() for some in numbers]).astype(np.float32)
-
-    def validate(classifier: torch.nn.Module) -> tuple[float, float]:
-        loss, score = ground.judged(logits(classifier))
-        return -loss, score
-
-    with torch.no_grad():
-        from_here, _ = validate(model.eval())
-
-    def opening(classifier: torch.nn.Module, epoch: int) -> None:
-        transfer.UNFREEZE[tuning.unfreeze](classifier, epoch)
-        transfer.still(classifier)
+        from_here = lesson.score(ground, made, model.eval())[0] if start else -math.inf
 
     def room(longest: float) -> bool:
         return left is None or time.perf_counter() - begin + longest + WRITE <= left
 
-    trained = loop.train(
-        model,
-        batches,
-        objective,
-        optimiser,
-        rate=tuning.learning_rate,
-        schedule=schedule,
-        epochs=way.epochs,
-        steps=math.ceil(len(y) / BATCH),
-        validate=validate,
-        seed=seed,
-        average=tuning.ema or None,
-        clip=tuning.clip or None,
-        patience=tuning.patience or None,
+    trained = lesson.taught(
+        ground,
+        made,
+        way.epochs,
         start=from_here,
         room=room,
-        opening=opening,
-        save=folder / "last.safetensors",
-        key=digest_of([asdict(tuning), asdict(way), front.digest, table.sha256.tolist(), table.splits.tolist(), seed]),
-        step=stage.step,
+        folder=folder,
+        key=[asdict(way), ground.network.digest],
+        stage=stage,
     )
     with torch.no_grad():
-        z = logits(model)
+        z = made.logits(model)
     tensors = prefix.merged(backbone, prefix.tensors(model.suffix))
     tuned = replace(backbone, weights=tensors, stages=halves.stages, digest=digest_of_weights(tensors))
     compiled.write_graph(tuned, ground.preprocess)
@@ -323,23 +251,68 @@ def climb(
     weights: dict[str, NDArray[Any]] = {f"head.{key}": value for key, value in model.head().items()}
     weights.update({f"backbone.{key}": value for key, value in tensors.items()})
     best = f"best of {len(trained.history)} epochs: {trained.best}" if trained.best else "no epoch beat the probe"
-    detail = f"trained after {way.cut}, {tuning.optimiser} {tuning.learning_rate:g}, {tuning.augment} views, {best}"
+    views = "views" if way.cut != WHOLE else "pictures"
+    detail = f"trained {way.where}, {tuning.optimiser} {tuning.learning_rate:g}, {tuning.augment} {views}, {best}"
     before = (time.perf_counter() - begin) - (time.monotonic() - trained.began)
     history = of_epochs(trained.history, before)
     seconds = time.perf_counter() - begin
-    return Rung(FINETUNE, detail, seconds, architecture, weights, ground.predictions(z), history)
+    name = FINETUNE if start else SCRATCH
+    return Rung(name, detail, seconds, architecture, weights, ground.predictions(z), history)
+
+
+def _head(ground: Ground, start: Rung | None, width: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean and spread of the ``width`` features that the last layer sees, its weight and its bias: the probe's, or new ones."""
+    k = len(ground.table.classes)
+    if start is None:
+        weight = np.random.default_rng(ground.seed).normal(0, START, (width, k)).astype(np.float32)
+        return np.zeros(width, np.float32), np.ones(width, np.float32), weight, np.zeros(k, np.float32)
+    train = ground.labelled("train")
+    vectors = np.asarray(ground.vectors[train][:, -width:], np.float32)
+    weight, bias = start.weights["head.weight"], start.weights["head.bias"]
+    if len(weight) != width:  # the cut leaves out stages that the probe had seen
+        head = probe.fit(vectors, ground.y[train], k)
+        weight, bias = head["weight"], head["bias"]
+    return vectors.mean(0), vectors.std(0) + 1e-3, weight, bias
+
+
+def _pixels(table: Manifest, ground: Ground, augment: str) -> Callable[[int, NDArray[Any]], torch.Tensor]:
+    """(Epoch, row numbers) → normalised pixels of fresh views, float32 ``[B, 3, S, S]`` in channels-last memory."""
+    import torch
+
+    spec = ground.preprocess
+    normalise = zoo.Normalise(spec)
+    pictures = drawn(table, spec, augment, ground.seed, squares(table, spec))
+
+    def read(epoch: int, where: NDArray[Any]) -> torch.Tensor:
+        with torch.no_grad():
+            x: torch.Tensor = normalise(torch.from_numpy(pictures(epoch, where)))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    return read
 
 
 def _maps(
-    table: Manifest, network: Network, view: View, shape: tuple[int, ...], stage: Stage
-) -> Callable[[NDArray[Any]], torch.Tensor]:
-    """Row numbers → the prefix's maps of one view, float32 ``[B, C, H, W]`` in channels-last memory."""
+    train: Manifest, held: Manifest, ground: Ground, tuning: Tuning, way: Course, shape: tuple[int, ...], stage: Stage
+) -> tuple[Callable[[int, NDArray[Any]], torch.Tensor], ...]:
+    """The same of the prefix's maps, ``[B, C, H, W]``: of augmented views of the train rows, of the plain validation rows."""
     import torch
 
-    stored = reader(table, network, view, step=stage.step)
+    front = replace(ground.network, backbone=replace(ground.network.backbone, cut=way.cut))
+    if not compiled.graph_path(front.backbone, front.preprocess).is_file():
+        compiled.write_graph(front.backbone, front.preprocess)  # torch is here already; a child would load it again
+    views: list[View] = [Augmented(tuning.augment, ground.seed, view) for view in range(way.views)]
+    if tuning.augment == "none":
+        views = ["plain"]
 
-    def read(where: NDArray[Any]) -> torch.Tensor:
-        x = stored(where).astype(np.float32).reshape(len(where), *shape)
-        return torch.from_numpy(x).to(memory_format=torch.channels_last)
+    def stored(table: Manifest, network: Network, view: View) -> Callable[[NDArray[Any]], torch.Tensor]:
+        read = reader(table, network, view, step=stage.step)
 
-    return read
+        def maps(where: NDArray[Any]) -> torch.Tensor:
+            x = read(where).astype(np.float32).reshape(len(where), *shape)
+            return torch.from_numpy(x).to(memory_format=torch.channels_last)
+
+        return maps
+
+    seen = [stored(train, front, view) for view in views]
+    unseen = stored(held, front, "plain")
+    return lambda epoch, where: seen[epoch % len(seen)](where), lambda _, where: unseen(where)

@@ -39,11 +39,13 @@ from visum.types import (
 from visum.workflow import kept
 from visum.workflow.history import Line
 
-EMBEDDING, MAJORITY, FINETUNE = "embedding", "majority", "finetune"
+EMBEDDING, MAJORITY, FINETUNE, SCRATCH = "embedding", "majority", "finetune", "scratch"
 NEAREST, PROBE = f"{EMBEDDING}+knn", f"{EMBEDDING}+probe"
 LADDER = (MAJORITY, *(f"{descriptor}+{classifier}" for descriptor, classifier in classical.LADDER), NEAREST, PROBE)
 """What is climbed unless told otherwise; any ``descriptor+classifier`` of ``models.classical`` may be named as well, and any
 ``embedding+classifier``."""
+FROM_SCRATCH = (MAJORITY, SCRATCH)
+"""The same where the network has no weights and so no embeddings."""
 
 VALIDATION = "validation.logits"
 WORD_PICTURES = 400
@@ -89,7 +91,7 @@ class Ground:
         table: rows with splits.
         preprocess: of the stored pictures.
         network: of the embeddings.
-        vectors: plain embeddings ``[N, D]``, rows as in the table.
+        vectors: plain embeddings ``[N, D]``, rows as in the table; D is 0 where the network is untrained.
         views: further embeddings of the train rows, ``[T, D]`` each.
         view_names: of these.
         seed: of everything that draws.
@@ -102,6 +104,11 @@ class Ground:
     views: tuple[NDArray[np.floating[Any]], ...]
     view_names: tuple[str, ...]
     seed: int
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the network has random weights, so that there are no embeddings."""
+        return not self.vectors.shape[1]
 
     @property
     def y(self) -> Integers:
@@ -130,20 +137,27 @@ class Ground:
         return log_loss(*case), METRICS[judge.headline(p.task)](*case)
 
 
-def check(names: Sequence[str]) -> None:
-    """Refuse rungs that do not exist, all at once.
+def check(names: Sequence[str], *, untrained: bool = False) -> None:
+    """Refuse rungs that do not exist, all at once, and those that need what is not there.
+
+    Args:
+        names: the ladder.
+        untrained: whether the network has random weights.
 
     Raises:
         UsageError: naming them and what there is.
     """
-    descriptors, classifiers = (EMBEDDING, *classical.DESCRIPTORS), tuple(classical.CLASSIFIERS)
-    known = {MAJORITY, PROBE, FINETUNE} | {f"{d}+{c}" for d in descriptors for c in classifiers}
+    descriptors, classifiers = tuple(classical.DESCRIPTORS), tuple(classical.CLASSIFIERS)
+    first = (MAJORITY, SCRATCH) if untrained else (MAJORITY, PROBE, FINETUNE)
+    if not untrained:
+        descriptors = (EMBEDDING, *descriptors)
+    known = {*first} | {f"{d}+{c}" for d in descriptors for c in classifiers}
     if wrong := [name for name in names if name not in known]:
         raise UsageError(
-            f"no rung is called {', '.join(map(repr, wrong))}",
-            allowed=f"{MAJORITY}, {PROBE}, {FINETUNE}, or A+B with A of {', '.join(descriptors)} and "
-            f"B of {', '.join(classifiers)}",
-            next=f"--ladder {','.join(LADDER)}",
+            f"no rung is called {', '.join(map(repr, wrong))}"
+            + (" where the network has no weights" if untrained else ""),
+            allowed=f"{', '.join(first)}, or A+B with A of {', '.join(descriptors)} and B of {', '.join(classifiers)}",
+            next=f"--ladder {','.join(FROM_SCRATCH if untrained else LADDER)}",
         )
     if FINETUNE in names and PROBE not in names:
         raise UsageError(
@@ -155,6 +169,8 @@ def check(names: Sequence[str]) -> None:
 
 def foothold(names: Sequence[str]) -> str:
     """The rung that is climbed however short the time is: the probe, or else the last one that can become a bundle."""
+    if SCRATCH in names:
+        return SCRATCH
     return PROBE if PROBE in names else [name for name in names if name != MAJORITY][-1]
 
 

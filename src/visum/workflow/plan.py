@@ -17,7 +17,7 @@ from visum.models.embed import Network
 from visum.models.sizes import taken
 from visum.runtime import threads
 from visum.types import Preprocess
-from visum.workflow.ready import Glance, fitting_size
+from visum.workflow.ready import LARGEST, SMALLEST, Glance, fitting_size
 
 SIZES = (224, 208, 192, 176, 160, 144, 128, 112, 96, 64)
 RESERVE, RESERVE_PER_IMAGE = 4.0, 0.0016
@@ -55,14 +55,29 @@ def sizes(backbone: str, weights: str | None, side: float, native: int) -> tuple
         side: median of the pictures' longer sides in pixels, 0 if unknown.
         native: the size that the network was trained with; the only one if it does not take what would suit the pictures.
     """
+    if weights == pretrained.UNTRAINED:
+        return own_size(backbone, side, native)
     best = fitting_size(side, native)
     smaller = [size for size in SIZES if size < best]
     possible = taken(backbone, weights, (best, *smaller))
     return possible if best in possible else (native,)
 
 
-def prepare(backbone: str, weights: str | None, spec: Preprocess, engine: str) -> Network:
-    """The network; its graph is built and compiled now if this machine has never done so, else when it is needed."""
+def own_size(backbone: str, side: float, native: int) -> tuple[int, ...]:
+    """The one size to train at from scratch: the pictures' own, where the network takes it, and never more than the network's."""
+    wanted = round(side) if side else native
+    return (wanted,) if wanted < native and taken(backbone, pretrained.UNTRAINED, (wanted,)) else (native,)
+
+
+def prepare(backbone: str, weights: str | None, spec: Preprocess, engine: str, seed: int = 0) -> Network:
+    """The network; its graph is built and compiled now if this machine has never done so, else when it is needed.
+
+    Args:
+        backbone, weights, spec, engine: see ``train``.
+        seed: of random weights, where there are no others.
+    """
+    if weights == pretrained.UNTRAINED:
+        return Network(pretrained.untrained(backbone, size=spec.size, seed=seed), spec, engine)
     network = Network(pretrained.find(backbone, weights, size=spec.size), spec, engine)
     if not compiled.graph_path(network.backbone, spec).is_file():
         _ = network.engine
@@ -76,7 +91,7 @@ def kept(facts: Mapping[str, Any], budget: float) -> Plan | None:
     """
     match facts.get("plan"):
         case {"budget": for_, "size": int(size), "seconds": int(seconds) | float(seconds), "why": str(why)}:
-            if for_ == budget and 32 <= size <= 1024 and 0 <= seconds < 1e9:
+            if for_ == budget and SMALLEST <= size <= LARGEST and 0 <= seconds < 1e9:
                 return Plan(size, float(seconds), why)
     return None
 

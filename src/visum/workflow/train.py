@@ -22,13 +22,14 @@ from visum.judge import calibrate
 from visum.judge import evaluate as judge
 from visum.models import aside, predict
 from visum.models import weights as pretrained
-from visum.models.embed import Network, View, embed, missing
+from visum.models.embed import Network, View, embed, missing, no_vectors
 from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
 from visum.workflow import audit, beside, finetune, outcome, plan, ready, record
 from visum.workflow import ladder as climbing
+from visum.workflow import tuning as tunings
 from visum.workflow.checked import checked
 from visum.workflow.outcome import Run
 from visum.workflow.thumbnails import thumbnails
@@ -58,7 +59,8 @@ def train(
     views: tuple[str, ...] = ("plain",),
     ladder: tuple[str, ...] = climbing.LADDER,
     cut: str = "auto",
-    epochs: Annotated[int, Field(ge=1, le=finetune.MOST_SETTABLE)] | None = None,
+    epochs: Annotated[int, Field(ge=1, le=tunings.MOST_SETTABLE)] | None = None,
+    batch: Annotated[int, Field(ge=1, le=65536)] | None = None,
     augment: str = "light",
     loss: str | None = None,
     label_smoothing: Below1 = 0.1,
@@ -66,14 +68,16 @@ def train(
     learning_rate: Annotated[float, Field(gt=0, le=1000)] = 1e-3,
     weight_decay: UpTo10 = 0.02,
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0,
+    l1: UpTo10 = 0.0,
     schedule: str = "one_cycle",
     warm_up: Below1 = 0.0,
     mixup: UpTo10 = 0.2,
+    cutmix: UpTo10 = 0.0,
     dropout: Below1 = 0.2,
     ema: Below1 = 0.0,
     clip: Annotated[float, Field(ge=0, le=1e6)] = 1.0,
     unfreeze: str = "everything",
-    patience: Annotated[int, Field(ge=0, le=finetune.MOST_SETTABLE)] = 0,
+    patience: Annotated[int, Field(ge=0, le=tunings.MOST_SETTABLE)] = 0,
     engine: str = "auto",
     extra_formats: tuple[str, ...] = (),
     strict: bool = False,
@@ -92,23 +96,26 @@ def train(
         task: binary, multiclass or multilabel; told from the data if omitted.
         fractions: of train, validation and test, where the data has no splits of its own.
         backbone: packaged weights by name, or any timm or torchvision architecture with ``weights``.
-        weights: a safetensors file, or ``hub`` to download timm's own.
+        weights: a safetensors file, ``hub`` to download timm's own, or ``none`` to train the network from scratch.
         size: working size in pixels; fitted to pictures and budget if omitted.
         fit: pad (nothing is cut away), crop or squash.
         views: of the train images: plain, mirror.
         ladder: classifiers to try, e.g. hog+rbf_svm, embedding+probe, finetune. With a budget and no ladder of your own,
             finetune is tried where it fits.
         cut: where fine-tuning begins: after this stage of the network, none for the whole of it, auto for what fits.
-        epochs: of fine-tuning; as many as fit the budget if omitted.
-        augment: views that fine-tuning sees: none, light, medium, strong, or names like flip,rotation.
-        loss: of fine-tuning: cross_entropy, focal, class_balanced; binary_cross_entropy, asymmetric when multilabel.
+        epochs: of training; as many as fit the budget if omitted.
+        batch: pictures in one step; 32, from scratch 128, if omitted.
+        augment: views that training sees: none, light, medium, strong, or names like flip,rotation.
+        loss: of training: cross_entropy, focal, class_balanced; binary_cross_entropy, asymmetric when multilabel.
         optimiser: adamw, adam, sgd, momentum, nesterov, lion, muon, adam_then_sgd.
         label_smoothing: share of the target that is spread over all classes.
         learning_rate, weight_decay: of the optimiser.
         layer_decay: factor of the rate from each block to the one before it; 1: all learn alike.
+        l1: strength of a sum of absolute weights in the loss.
         schedule: one_cycle, cosine, linear, step, plateau, constant.
         warm_up: share of training in which the rate rises to its first value.
         mixup: alpha of mixed pictures; 0 for none.
+        cutmix: alpha of pictures with a box of another one; 0 for none.
         dropout: share of features that is left out in front of the last layer.
         ema: largest decay of a moving average of weights, which is then what is judged; 0 for none.
         clip: largest norm of a gradient; 0 for none.
@@ -127,9 +134,13 @@ def train(
         Interrupted: SIGINT or SIGTERM; finished work is kept.
     """
     settings = {key: value for key, value in locals().items() if not key.startswith("_")}
-    climbing.check(ladder)
-    tuning = finetune.Tuning(**{field.name: settings[field.name] for field in fields(finetune.Tuning)})
-    tunes = climbing.FINETUNE in ladder or (budget is not None and ladder == climbing.LADDER)
+    scratch = weights == pretrained.UNTRAINED
+    if scratch and ladder == climbing.LADDER:
+        ladder = climbing.FROM_SCRATCH
+    climbing.check(ladder, untrained=scratch)
+    tuning = tunings.Tuning(**{field.name: settings[field.name] for field in fields(tunings.Tuning)})
+    last = climbing.SCRATCH if scratch else climbing.FINETUNE
+    tunes = last in ladder or (budget is not None and ladder == climbing.LADDER)
     ready.check_settings(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
     )
@@ -157,8 +168,8 @@ def train(
             )
             table = found.manifest
             ready.check_enough(table)
-            if tunes and _chosen(settings, finetune.Tuning):  # the defaults are known to be there: torch can wait
-                finetune.check(tuning, table.task)
+            if tunes and _chosen(settings, tunings.Tuning):  # the defaults are known to be there: torch can wait
+                tunings.check(tuning, table.task)
             stage.detail = f"{len(table):,} files, {len(table.classes)} classes, {table.task}"
 
         with stages.stage("plan") as stage:
@@ -166,7 +177,7 @@ def train(
             glance = ready.glance(table, extra_formats)
             largest, *smaller = (size,) if size else plan.sizes(backbone, weights, glance.side, spec.size)
             spec, stage.detail = replace(spec, size=largest, fit=fit), f"{largest} px"
-            if budget is not None and size is None:
+            if budget is not None and size is None and not scratch:
                 kept = plan.kept(facts, budget)
                 if kept is None:
                     per_image, first = plan.measure(backbone, weights, spec, engine)
@@ -178,7 +189,7 @@ def train(
         # Two things are done beside: the first run on a machine builds the network, for which one core is enough, while
         # pictures are decoded; and the audit looks at them while the network does, which leaves Python idle.
         with ThreadPoolExecutor(1) as pool, aside.ended(), beside.ended() as going_on:
-            preparing = pool.submit(plan.prepare, backbone, weights, spec, engine)
+            preparing = pool.submit(plan.prepare, backbone, weights, spec, engine, seed)
             with stages.stage("decode", len(table)) as stage:
                 table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
                 stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
@@ -188,14 +199,15 @@ def train(
                 network = preparing.result()
                 stage.detail = network.backbone.name
             looking = pool.submit(audit.looks, table, spec, going_on)
-            base, fresh = network.backbone, missing(table, network)
-            with stages.stage("embed", len(table)) as stage:
-                vectors = embed(table, network, step=stage.step)["plain"].vectors
-                stage.detail = f"{vectors.shape[1]:,} features of {spec.size} px images"
-            embedding = stages.rows[-1]["seconds"]
+            base, vectors = network.backbone, no_vectors(table)
+            if not scratch:
+                fresh = missing(table, network)
+                with stages.stage("embed", len(table)) as stage:
+                    vectors = embed(table, network, step=stage.step)["plain"].vectors
+                    stage.detail = f"{vectors.shape[1]:,} features of {spec.size} px images"
+                facts["engine"] = _engine(network, fresh, stages.rows[-1]["seconds"])
             with stages.stage("look"):
                 seen = looking.result()
-        facts["engine"] = _engine(network, fresh, embedding)
 
         with stages.stage("audit") as stage:
             audited = audit.pictures(table, seen, vectors, bad)
@@ -215,7 +227,7 @@ def train(
         ground = climbing.Ground(table, spec, network, vectors, tuple(e.vectors for e in extra.values()), more, seed)
 
         rungs = []
-        for name in [name for name in ladder if name != climbing.FINETUNE]:
+        for name in [name for name in ladder if name != last]:
             dear = plan.rest(len(table)) + plan.rung(len(table))
             needed = name in climbing.CHEAP or name == climbing.foothold(ladder)
             if not needed and not plan.fits(budget, stages.seconds(), dear):
@@ -224,13 +236,13 @@ def train(
                 rungs.append(replace(climbing.climb(name, ground), at=stages.seconds()))
                 stage.detail = _headline(rungs[-1])
         if tunes:
-            with stages.stage("plan finetune") as stage:
+            with stages.stage(f"plan {last}") as stage:
                 left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
                 way = finetune.decided(facts, ground, tuning, left)
                 stage.detail = way.words if way else "does not fit the budget"
             if way is not None:
-                with stages.stage(f"ladder: {climbing.FINETUNE}", way.steps(ground)) as stage:
-                    probe = next(rung for rung in rungs if rung.name == climbing.PROBE)
+                with stages.stage(f"ladder: {last}", way.steps(ground)) as stage:
+                    probe = next((rung for rung in rungs if rung.name == climbing.PROBE), None)
                     left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
                     tuned = finetune.climb(ground, probe, tuning, way, left, folder / "checkpoints", stage)
                     rungs.append(replace(tuned, at=stages.seconds()))
@@ -243,14 +255,15 @@ def train(
             made = outcome.bundle(best, base, spec, held, table)
             stage.detail = f"temperature {made.temperature:.3g}"
         with stages.stage("doubt labels") as stage:
-            open_rows = ~in_split(table, "test")
-            doubtful = audit.suspects(
-                rows(table, open_rows),
-                vectors[open_rows],
-                _renumbered(audited.clusters, open_rows),
-                network.digest,
-                seed,
-            )
+            open_rows, doubtful = ~in_split(table, "test"), []
+            if not scratch:  # it is embeddings that doubt them
+                doubtful = audit.suspects(
+                    rows(table, open_rows),
+                    vectors[open_rows],
+                    _renumbered(audited.clusters, open_rows),
+                    network.digest,
+                    seed,
+                )
             doubtful += audit.shortcuts(table, seen, judge.score(held, judge.headline(held.task)))
             findings = tuple(audit.by_severity(found.findings, [*audited.findings, *doubtful]))
             stage.detail = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
@@ -278,7 +291,7 @@ def train(
     return outcome.told(folder, page, best, rungs, blocks, findings, stages.seconds())
 
 
-def _chosen(settings: Mapping[str, Any], kind: type[finetune.Tuning]) -> bool:
+def _chosen(settings: Mapping[str, Any], kind: type[tunings.Tuning]) -> bool:
     """Whether a setting that is a field of ``kind`` is not what it is by default."""
     usual = inspect.signature(train).parameters
     return any(settings[field.name] != usual[field.name].default for field in fields(kind))

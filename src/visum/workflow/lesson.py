@@ -1,0 +1,175 @@
+"""A lesson: a classifier, its batches and its objective, made from settings and ready for the one loop. Loads torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from visum.data.mix import cutmix, mixup
+from visum.learn import loop, losses, norms, objectives, optim, schedules, transfer
+from visum.runtime import Stage
+from visum.types import Floats, Task, digest_of
+from visum.workflow.ladder import Ground
+from visum.workflow.tuning import Tuning
+
+Read = Callable[[int, NDArray[np.integer]], torch.Tensor]
+"""(Epoch, row numbers) → what the classifier takes of these rows: maps or normalised pixels float32 ``[B, C, H, W]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """Everything that a training loop or a range test needs.
+
+    Attributes:
+        model: what is trained.
+        batches: of one epoch.
+        steps: how many these are.
+        objective: what is asked for.
+        optimiser: over the parameters of ``model``.
+        logits: of the validation rows, without gradients.
+        opening: called at the start of each epoch.
+        tuning, batch, seed: what it was made from.
+    """
+
+    model: transfer.Classifier
+    batches: loop.Batches
+    steps: int
+    objective: objectives.Objective
+    optimiser: torch.optim.Optimizer
+    logits: Callable[[torch.nn.Module], Floats]
+    opening: Callable[[torch.nn.Module, int], None]
+    tuning: Tuning
+    batch: int
+    seed: int
+
+
+def prepared(
+    ground: Ground, model: transfer.Classifier, read: Read, held: Read, tuning: Tuning, batch: int, *, trained: bool
+) -> Lesson:
+    """The lesson of a classifier on the train rows of the ground.
+
+    Args:
+        ground: rows and labels.
+        model: untrained, or with what it brings along.
+        read: the labelled train rows, counted from 0.
+        held: the labelled validation rows, counted from 0, the epoch without meaning.
+        tuning: the settings.
+        batch: pictures in one step.
+        trained: whether the network brings weights, so that its batch norms keep their statistics.
+    """
+    y, k, seed = ground.y[ground.labelled("train")], len(ground.table.classes), ground.seed
+    unseen = int(ground.labelled("validation").sum())
+    target = transfer.one_hot(y, k)
+
+    def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = np.random.default_rng([seed, epoch]).permutation(len(y))
+        for at in range(0, len(order), batch):
+            some = order[at : at + batch]
+            yield read(epoch, some), target[torch.from_numpy(some)]
+
+    def logits(classifier: torch.nn.Module) -> Floats:
+        numbers = np.array_split(np.arange(unseen), math.ceil(unseen / batch))
+        return np.concatenate([classifier(held(0, some)).numpy() for some in numbers]).astype(np.float32)
+
+    def opening(classifier: torch.nn.Module, epoch: int) -> None:
+        transfer.UNFREEZE[tuning.unfreeze](classifier, epoch)
+        if trained:
+            norms.still(classifier)
+
+    if trained:
+        norms.folded(model, held(0, np.arange(min(2, unseen))))
+    depth = transfer.depths(model)
+    groups = optim.groups(
+        model,
+        lr=tuning.learning_rate,
+        weight_decay=tuning.weight_decay,
+        layer_decay=tuning.layer_decay,
+        depth_of=depth.__getitem__,
+    )
+    optimiser = optim.OPTIMISERS[tuning.optimiser](groups, tuning.learning_rate, tuning.weight_decay)
+    wanted = objective(tuning, ground.table.task, target)
+    steps = math.ceil(len(y) / batch)
+    return Lesson(model, batches, steps, wanted, optimiser, logits, opening, tuning, batch, seed)
+
+
+def objective(tuning: Tuning, task: Task, target: torch.Tensor) -> objectives.Objective:
+    """The objective that the settings ask for, on targets float32 ``[N, K]``."""
+    name = tuning.loss or losses.DEFAULT[task]
+    takes = losses.check(name, task)
+    settings = {"label_smoothing": tuning.label_smoothing} if "label_smoothing" in takes else {}
+    loss = losses.LOSSES[name](task=task, counts=target.sum(0).numpy(), images=len(target), **settings)
+    ways = [(way, alpha) for way, alpha in ((mixup, tuning.mixup), (cutmix, tuning.cutmix)) if alpha]
+    wanted = objectives.supervised(loss)
+    if ways:
+
+        def mix(x: torch.Tensor, t: torch.Tensor, draw: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+            way, alpha = ways[int(draw.integers(len(ways)))] if len(ways) > 1 else ways[0]
+            return way(x, t, alpha, draw)
+
+        wanted = objectives.mixed(loss, mix)
+    return objectives.sparse(wanted, tuning.l1) if tuning.l1 else wanted
+
+
+def taught(
+    ground: Ground,
+    lesson: Lesson,
+    epochs: int,
+    *,
+    start: float = -math.inf,
+    room: Callable[[float], bool],
+    folder: Path,
+    key: object,
+    stage: Stage,
+) -> loop.Trained:
+    """Train it; the best weights stay in ``lesson.model``.
+
+    Args:
+        ground: judges the answers to its validation rows.
+        lesson: of ``prepared``.
+        epochs: how many.
+        start: the score to beat, as ``score`` gives it.
+        room: see ``loop.train``.
+        folder: of checkpoints.
+        key: whatever the result depends on that the settings do not tell.
+        stage: told of finished images.
+    """
+    tuning = lesson.tuning
+    schedule = schedules.SCHEDULES[tuning.schedule]
+    if tuning.warm_up:
+        schedule = schedules.warm_up(schedule, tuning.warm_up)
+    table = ground.table
+    return loop.train(
+        lesson.model,
+        lesson.batches,
+        lesson.objective,
+        lesson.optimiser,
+        rate=tuning.learning_rate,
+        schedule=schedule,
+        epochs=epochs,
+        steps=lesson.steps,
+        validate=lambda model: score(ground, lesson, model),
+        seed=lesson.seed,
+        average=tuning.ema or None,
+        clip=tuning.clip or None,
+        patience=tuning.patience or None,
+        start=start,
+        room=room,
+        opening=lesson.opening,
+        save=folder / "last.safetensors",
+        key=digest_of(
+            [asdict(tuning), epochs, lesson.batch, key, table.sha256.tolist(), table.splits.tolist(), lesson.seed]
+        ),
+        step=stage.step,
+    )
+
+
+def score(ground: Ground, lesson: Lesson, model: torch.nn.Module) -> tuple[float, float]:
+    """(Minus the validation loss, the headline score) of a model in eval mode."""
+    loss, headline = ground.judged(lesson.logits(model))
+    return -loss, headline

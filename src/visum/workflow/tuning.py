@@ -1,0 +1,69 @@
+"""How a network is trained: the settings of ``train`` that are about it, checked before anything is paid for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from visum.types import Task
+
+AUTO = "auto"
+MOST_SETTABLE = 1000
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The settings of ``train`` that are about training a network. Ranges are those of its signature.
+
+    Attributes:
+        cut: the stage after which training begins: auto, none (the whole network), or a stage's name.
+        epochs: None: as many as the budget allows.
+        batch: pictures in one step; None: 32 behind a cut and for the whole of a trained network, 128 from scratch.
+        augment: a preset or names of ``data.augment``.
+        loss, label_smoothing: of ``learn.losses``; None: the task's default.
+        optimiser, learning_rate, weight_decay, layer_decay: of ``learn.optim``.
+        l1: strength of the sum of absolute weights, added to the loss.
+        schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
+        mixup, cutmix: alpha; 0 for none. Where both are given, each step takes one of them.
+        dropout: in front of the last layer.
+        ema: largest decay of the moving average of weights; 0 for none.
+        clip: largest norm of a gradient; 0 for none.
+        unfreeze: of ``learn.transfer``.
+        patience: epochs without a better validation loss after which it ends; 0: never.
+    """
+
+    cut: str
+    epochs: int | None
+    batch: int | None
+    augment: str
+    loss: str | None
+    label_smoothing: float
+    optimiser: str
+    learning_rate: float
+    weight_decay: float
+    layer_decay: float
+    l1: float
+    schedule: str
+    warm_up: float
+    mixup: float
+    cutmix: float
+    dropout: float
+    ema: float
+    clip: float
+    unfreeze: str
+    patience: int
+
+
+def check(tuning: Tuning, task: Task) -> None:
+    """Refuse names that do not exist and a loss that does not fit, before anything is paid for. Loads torch.
+
+    Raises:
+        UsageError: naming what there is.
+    """
+    from visum.data.augment import steps
+    from visum.learn import losses, optim, schedules, settings, transfer
+
+    steps(tuning.augment)
+    losses.check(tuning.loss or losses.DEFAULT[task], task)
+    settings.known_name("optimiser", tuning.optimiser, optim.OPTIMISERS)
+    settings.known_name("schedule", tuning.schedule, schedules.SCHEDULES)
+    settings.known_name("way to unfreeze", tuning.unfreeze, transfer.UNFREEZE)
