@@ -105,6 +105,7 @@ def digits_run() -> Evidence:
         {
             "name": "majority",
             "seconds": 0.001,
+            "at": 2.5,
             "n": 400,
             "chosen": False,
             "detail": "",
@@ -113,6 +114,7 @@ def digits_run() -> Evidence:
         {
             "name": "softmax",
             "seconds": 1.25,
+            "at": 4.0,
             "n": 400,
             "chosen": True,
             "detail": "L2",

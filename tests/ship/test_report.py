@@ -156,6 +156,32 @@ def test_charts_draw_what_scikit_learn_counted(tmp_path: Path, evidence: Evidenc
         assert float(dot.get("cy", 0)) == pytest.approx(10 + 300 * (1 - b["accuracy"]), abs=0.01)
 
 
+def test_what_the_time_bought_is_drawn_from_moments_and_epochs(tmp_path: Path, evidence: Evidence) -> None:
+    columns = "rung,step,seconds,l2,learning_rate,train_loss,validation_loss,validation_score\n"
+    (tmp_path / "history.csv").write_text(columns + "softmax,1,0.75,,0.001,1.5,0.5,0.5\nsoftmax,2,x,0.1,,,0.4,0.6\n")
+    page = page_of(tmp_path, evidence)
+    text = harmless(page).text
+    assert "What the time bought" in text
+    chart = next(svg for svg in svgs(page) if svg.get("class") == "climb")
+    tips = [c.find("title").text for c in chart.iter("circle")]  # type: ignore[union-attr]
+    assert [tip.split(":")[0] for tip in tips if tip] == ["softmax, epoch 1", "majority", "softmax"]
+    assert tips[0] == "softmax, epoch 1: 50.0\u202f% after 3.5\u202fs"
+    (tmp_path / "history.csv").unlink()
+    assert (
+        len(list(next(s for s in svgs(page_of(tmp_path, evidence)) if s.get("class") == "climb").iter("circle"))) == 2
+    )
+    (tmp_path / "history.csv").write_text(columns + "softmax,1,soon,,0.001,1.5,0.5,0.5\n")
+    with pytest.raises(CorruptFile, match="soon"):
+        write(tmp_path, thumbnail=jpeg)
+    (tmp_path / "history.csv").write_text('"' + "x" * 200_000)
+    with pytest.raises(CorruptFile, match=r"history\.csv is not CSV"):
+        write(tmp_path, thumbnail=jpeg)
+    older = copy.deepcopy(evidence)
+    for rung in older["metrics"]["ladder"]:
+        del rung["at"]
+    assert "What the time bought" not in page_of(tmp_path / "older", older)
+
+
 def test_hostile_text_is_only_text(tmp_path: Path, evidence: Evidence) -> None:
     bad = copy.deepcopy(evidence)
     classes = [HOSTILE[k % len(HOSTILE)] + f" {k}" for k in range(10)]

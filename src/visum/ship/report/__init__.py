@@ -1,15 +1,17 @@
 """The report: one self-contained page about a run, made to be shown to a stranger.
 
 ``write`` reads the run folder and nothing else; ``words`` turns numbers into text, ``advice`` into sentences that say what
-they mean and what to do next, ``charts`` into inline SVG, ``pictures`` into thumbnails that are embedded once each, and
-``sections`` lays out what ``page.html`` and ``style.css`` show. The page has no script and fetches nothing: it reads the
-same from a mail attachment, on a phone and on paper. Class names, ids and messages are strangers' text; they reach the
-page only through ``words.clean`` and Jinja's autoescape.
+they mean and what to do next, ``charts`` and ``climb`` into inline SVG, ``pictures`` into thumbnails that are embedded once
+each, and ``sections`` lays out what ``page.html`` and ``style.css`` show. The page has no script and fetches nothing: it
+reads the same from a mail attachment, on a phone and on paper. Class names, ids and messages are strangers' text; they
+reach the page only through ``words.clean`` and Jinja's autoescape.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -24,7 +26,8 @@ __all__ = ["write"]
 
 
 def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
-    """Write ``RUN/report.html`` from ``run.json``, ``metrics.json`` and ``findings.json`` (may be missing: no audit).
+    """Write ``RUN/report.html`` from ``run.json``, ``metrics.json``, ``findings.json`` (may be missing: no audit) and
+    ``history.csv`` (may be missing, too).
 
     Args:
         run: the run folder.
@@ -46,7 +49,7 @@ def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
             raise CorruptFile(f"{run / name}.json does not hold what a run writes", next="visum train again")
     unlike = f"a file of {run} lacks a field or has one of another kind"
     with _mapped(unlike):
-        view = sections.view(evidence["run"], evidence["metrics"], evidence["findings"])
+        view = sections.view(evidence["run"], evidence["metrics"], evidence["findings"], _history(run))
     album, album_style = pictures.album(view.pop("wanted"), thumbnail)
     with _mapped(unlike):
         page = _render({**view, "album": album, "album_style": album_style})
@@ -78,6 +81,18 @@ def _read(run: Path, name: str) -> Any:
         ) from error
     except ValueError as error:
         raise CorruptFile(f"{path} is not JSON: {error}", next="visum train again") from error
+
+
+def _history(run: Path) -> list[dict[str, str]]:
+    """Rows of ``history.csv`` by column."""
+    try:
+        text = (run / "history.csv").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    try:
+        return list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise CorruptFile(f"{run / 'history.csv'} is not CSV: {error}", next="visum train again") from error
 
 
 def _render(view: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 from visum.errors import CorruptFile
-from visum.ship.report import advice, charts, words
+from visum.ship.report import advice, charts, climb, words
 from visum.ship.report.words import Json, percent
 
 MISTAKES = 24
@@ -18,7 +18,7 @@ PAIRED = ("duplicate", "nearer")  # in kinds of findings whose ids stand side by
 FEW = 25  # rows of a table before the rest is folded away
 
 
-def view(run: Json, metrics: Json, findings: Sequence[Json] | None) -> dict[str, Any]:
+def view(run: Json, metrics: Json, findings: Sequence[Json] | None, history: Sequence[Json] = ()) -> dict[str, Any]:
     """Everything that ``page.html`` names but the pictures; the ids of those are under ``wanted``, best first."""
     splits = metrics["splits"]
     split = "test" if splits.get("test") else "validation"
@@ -44,6 +44,7 @@ def view(run: Json, metrics: Json, findings: Sequence[Json] | None) -> dict[str,
         "tiles": list(_tiles(run, metrics, block, verdict)),
         "steps": advice.next_steps(split, block, metrics, run, findings),
         "ladder": _ladder(metrics),
+        "climb": _climb(run, metrics, history),
         "classes": _folded([_class_row(c) for c in sorted(block["per_class"], key=_weakness)]),
         "thresholds": [c for c in block["per_class"] if c.get("threshold") is not None],
         "matrix": charts.matrix(block["confusion"], metrics["classes"]) if block.get("confusion") else None,
@@ -113,6 +114,15 @@ def _ladder(metrics: Json) -> dict[str, Any]:
         "told": advice.ladder(rungs, leading) if rungs else "",
         "n": n,
     }
+
+
+def _climb(run: Json, metrics: Json, history: Sequence[Json]) -> dict[str, Any] | None:
+    """The chart of score against time, where the run tells its moments."""
+    rungs = metrics.get("ladder") or []
+    leading = words.main_metric(metrics["task"], rungs[-1]["metrics"] if rungs else {})
+    found = climb.moments(rungs, leading, history)
+    svg = climb.climb(found, words.metric_name(leading), run.get("seconds") or 0.0, run.get("budget"))
+    return None if svg is None else {"svg": svg, "told": climb.told(found)}
 
 
 def _weakness(entry: Json) -> tuple[bool, float]:
