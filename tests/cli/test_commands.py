@@ -87,6 +87,28 @@ def test_evaluate(visum: Visum, run: Run, split_digits: Path, tmp_path: Path) ->
     assert "153 of these images were trained on" in out
 
 
+def test_ensemble(visum: Visum, run: Run, split_digits: Path, tmp_path: Path) -> None:
+    typed = ("ensemble", run.folder, run.bundle, "--data", split_digits, "--out")
+    code, out, _ = visum(*typed, tmp_path / "out", "--combine", "vote")
+    assert code == 0
+    for part in (
+        "On validation images",
+        "→ majority vote",
+        "majority vote, on test images",
+        f"{run.folder}"[:20],
+        "% to",
+    ):
+        assert part in out
+    assert out.rstrip().endswith(f"Next: visum predict {tmp_path / 'out' / 'bundle'} YOUR_PHOTOS")
+    code, out, _ = visum(*typed, tmp_path / "json", "--json")
+    said = one(out)
+    assert (code, said["combine"], len(said["members"]), said["test"]["accuracy"]["n"]) == (0, "probabilities", 2, 75)
+    code, _, err = visum("ensemble", run.folder, "--data", split_digits, "--out", tmp_path / "no")
+    assert (code, "1 bundle. Allowed: 2 to 64" in err) == (2, True)
+    code, _, err = visum("ensemble", "--data", split_digits)
+    assert (code, "Missing argument 'BUNDLES'" in err) == (2, True)
+
+
 def test_verify_exits_4_where_answers_differ(
     visum: Visum, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
