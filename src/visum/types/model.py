@@ -109,9 +109,10 @@ class Bundle:
     Attributes:
         task, classes: as in the manifest it was trained on.
         architecture: JSON: ``{"kind": "probe", "backbone": name, "stages": [...]}`` or
-            ``{"kind": "classical", "descriptor": name, "classifier": name}``.
+            ``{"kind": "classical", "descriptor": name, "classifier": name}``, or an ensemble's (``models.ensemble``).
         preprocess: the one preprocessing spec.
-        weights: tensors by name; ``backbone.*`` and ``head.*``, or what the classical classifier needs.
+        weights: tensors by name; ``backbone.*`` and ``head.*``, or what the classical classifier needs; of an ensemble
+            ``members.0.*`` ….
         temperature: > 0.
         thresholds: see ``Predictions``.
         notes: JSON-like facts for the model card: scores, data digest, versions.
