@@ -19,7 +19,7 @@ from visum.models.embed import Augmented, Network, embed
 from visum.ship import bundle
 from visum.types import Manifest, Predictions, in_split, rows
 from visum.workflow import finetune, ladder
-from visum.workflow.finetune import Tuning
+from visum.workflow.tuning import Tuning
 from workflow.helping import facts, timeless
 from workflow.test_train import mosaics
 
@@ -133,6 +133,8 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
     """Costs are given: what is chosen must be the deepest and longest that fits."""
 
     class Ground:
+        untrained = False
+
         def labelled(self, split: str) -> object:
             return np.ones({"train": 1000, "validation": 100}[split], bool)
 
@@ -140,7 +142,7 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
     ground.network = Network(weights.find(size=64), weights.find(size=64).preprocess)  # type: ignore[attr-defined]
     monkeypatch.setattr(finetune.plan, "speed", lambda _: 0.01)
     costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002)}
-    monkeypatch.setattr(finetune, "_costs", lambda _, halves, __: costs[halves.stages[:1]])
+    monkeypatch.setattr(finetune, "_costs", lambda _, halves, *__: costs[halves.stages[:1]])
     chosen = [finetune.course(ground, USUAL, left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
     told = [way and (way.cut, way.epochs) for way in chosen]
     assert told[0] is None

@@ -1,0 +1,83 @@
+"""A network that starts from random weights, end to end on real digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from visum import train, verify
+from visum.errors import ModelError, UsageError
+from visum.models import predict, weights
+from visum.ship import bundle
+from visum.types import Manifest, Predictions, in_split, rows
+from visum.workflow import ladder
+from workflow.helping import facts, timeless
+
+CNN: dict[str, Any] = {"weights": "none", "backbone": "cnn:widths=16-32", "size": 16, "batch": 16, "mixup": 0.0}
+
+
+def test_it_learns_and_ships_what_it_learnt(digits: Path, tmp_path: Path) -> None:
+    run = train(digits, out=tmp_path / "run", epochs=15, augment="none", learning_rate=0.01, **CNN)
+    assert tuple(run.ladder) == ladder.FROM_SCRATCH
+    assert run.chosen == ladder.SCRATCH
+    assert run.scores["accuracy"].value > 0.8  # 4 times in 10 by chance at most, with ten classes
+    assert verify(run.bundle).passed
+    held, table = (
+        Predictions.load(run.folder / "predictions", "validation"),
+        Manifest.load(run.folder / "manifest.parquet"),
+    )
+    again = predict.of_table(rows(table, in_split(table, "validation")), predict.Model(bundle.read(run.bundle)))
+    np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
+    assert "embed" not in [stage["name"] for stage in facts(run.folder)["stages"]]
+    assert (run.folder / "report.html").stat().st_size > 20_000
+
+
+def test_the_same_seed_gives_the_same_network_and_another_another(digits: Path, tmp_path: Path) -> None:
+    first, second, other = (
+        train(digits, out=tmp_path / name, epochs=2, seed=seed, **CNN)
+        for name, seed in (("first", 0), ("second", 0), ("other", 1))
+    )
+    assert timeless(first.folder) == timeless(second.folder)
+    assert timeless(first.folder) != timeless(other.folder)
+
+
+def test_cutmix_mixup_l1_and_an_average_of_weights_together(digits: Path, tmp_path: Path) -> None:
+    more = {"mixup": 0.2, "cutmix": 1.0, "l1": 1e-5, "ema": 0.99}
+    run = train(digits, out=tmp_path / "run", epochs=2, **{**CNN, **more})
+    assert run.ladder[ladder.SCRATCH].n == run.ladder[ladder.MAJORITY].n
+    assert verify(run.bundle).passed
+
+
+@pytest.mark.slow
+def test_a_budget_says_how_long(digits: Path, tmp_path: Path) -> None:
+    run = train(digits, out=tmp_path / "run", budget=30.0, **CNN)
+    assert facts(run.folder)["finetune"]["epochs"] > 3
+    assert run.seconds < 31.5
+
+
+@pytest.mark.slow
+def test_any_architecture_of_timm(digits: Path, tmp_path: Path) -> None:
+    run = train(digits, out=tmp_path / "run", weights="none", backbone="resnet10t", size=32, epochs=1)
+    assert verify(run.bundle).passed
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ladder": ("embedding+probe",)}, "where the network has no weights"),
+        ({"ladder": ("finetune",)}, "scratch"),
+        ({"backbone": "cnn:width=3"}, "widths"),
+        ({"backbone": "no_such_net"}, "no_such_net"),
+    ],
+)
+def test_what_cannot_be_is_told(digits: Path, tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises((UsageError, ModelError), match=words):
+        train(digits, out=tmp_path / "run", **{**CNN, **settings})
+
+
+def test_random_weights_are_a_function_of_the_seed() -> None:
+    one, two, other = (weights.untrained("cnn", size=32, seed=seed) for seed in (0, 0, 1))
+    assert one.digest == two.digest != other.digest
