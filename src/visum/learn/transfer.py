@@ -7,7 +7,7 @@ better, and is thrown away where it does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,19 @@ UNFREEZE: dict[str, Callable[[nn.Module, int], None]] = {
     "gradual": gradual,
 }
 """Name → what (model, epoch from 0) makes trainable; called before each epoch."""
+
+
+def between(before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights on the straight line from what a network brought along to what it learnt (Wortsman et al. 2022, WiSE-FT, eq. 1).
+
+    Args:
+        before, after: state dicts of one network.
+        share: of ``after``, in [0, 1]; whole numbers (counters) are those of ``after``.
+    """
+    return {
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        for name, value in after.items()
+    }
 
 
 def one_hot(y: NDArray[Any], classes: int) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,8 @@ WORTH = 30.0
 VALIDATE, WRITE, AUGMENT = 0.35, 6.0, 0.001
 """What validating costs of a step for as many pictures; seconds to compile, store and judge what was trained; seconds of one
 core for an augmented picture."""
+SHARES = (1.0, 0.75, 0.5)
+"""Of the way from the probe to what was trained: the best on validation is taken, the first among equals."""
 START = 0.01
 """Spread of the weights of a new last layer."""
 
@@ -226,6 +228,7 @@ def climb(
     begin = time.perf_counter()
     made, halves = prepared(ground, start, tuning, way, stage)
     model, backbone = made.model, ground.network.backbone
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         from_here = lesson.score(ground, made, model.eval())[0] if start else -math.inf
 
@@ -243,6 +246,7 @@ def climb(
         stage=stage,
     )
     with torch.no_grad():
+        share = _part_of_the_way(ground, made, before) if start and trained.best else 1.0
         z = made.logits(model)
     tensors = prefix.merged(backbone, prefix.tensors(model.suffix))
     tuned = replace(backbone, weights=tensors, stages=halves.stages, digest=digest_of_weights(tensors))
@@ -251,13 +255,30 @@ def climb(
     weights: dict[str, NDArray[Any]] = {f"head.{key}": value for key, value in model.head().items()}
     weights.update({f"backbone.{key}": value for key, value in tensors.items()})
     best = f"best of {len(trained.history)} epochs: {trained.best}" if trained.best else "no epoch beat the probe"
+    if share < 1:
+        best += f", {100 * share:.0f} % of the way from the probe to it"
     views = "views" if way.cut != WHOLE else "pictures"
     detail = f"trained {way.where}, {tuning.optimiser} {tuning.learning_rate:g}, {tuning.augment} {views}, {best}"
-    before = (time.perf_counter() - begin) - (time.monotonic() - trained.began)
-    history = of_epochs(trained.history, before)
+    history = of_epochs(trained.history, (time.perf_counter() - begin) - (time.monotonic() - trained.began))
     seconds = time.perf_counter() - begin
     name = FINETUNE if start else SCRATCH
     return Rung(name, detail, seconds, architecture, weights, ground.predictions(z), history)
+
+
+def _part_of_the_way(ground: Ground, made: Lesson, before: Mapping[str, torch.Tensor]) -> float:
+    """Leave the model with the weights between ``before`` and its own that answer the validation rows best; their share."""
+    from visum.learn import transfer
+    from visum.workflow import lesson
+
+    after = {name: value.clone() for name, value in made.model.state_dict().items()}
+
+    def score(share: float) -> float:
+        made.model.load_state_dict(transfer.between(before, after, share))
+        return lesson.score(ground, made, made.model)[0]
+
+    best = max(SHARES, key=score)
+    made.model.load_state_dict(transfer.between(before, after, best))
+    return best
 
 
 def _head(ground: Ground, start: Rung | None, width: int) -> tuple[Floats, Floats, Floats, Floats]:
