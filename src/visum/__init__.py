@@ -24,6 +24,7 @@ _HOMES = {
     "Score": "visum.types",
     "VisumError": "visum.errors",
     "describe_model": "visum.workflow.portrait",
+    "distill": "visum.workflow.distill",
     "doctor": "visum.workflow.doctor",
     "ensemble": "visum.workflow.ensemble",
     "evaluate": "visum.workflow.evaluate",
@@ -52,6 +53,7 @@ __all__ = [
     "VisumError",
     "__version__",
     "describe_model",
+    "distill",
     "doctor",
     "ensemble",
     "evaluate",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from visum.types import Bundle, Embeddings, Finding, Manifest, Predictions, Preprocess, Score, probabilities
     from visum.workflow.audit import find_problems
     from visum.workflow.catalogue import list_models
+    from visum.workflow.distill import distill
     from visum.workflow.doctor import doctor
     from visum.workflow.ensemble import Ensemble, ensemble
     from visum.workflow.evaluate import evaluate

@@ -314,6 +314,7 @@ def models(
 
 SIGNED = {
     "train": ("visum.workflow.train", "train", _train),
+    "distill": ("visum.workflow.distill", "distill", _train),
     "audit": ("visum.workflow.audit", "find_problems", _audit),
     "evaluate": ("visum.workflow.evaluate", "evaluate", _evaluate),
     "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
@@ -327,7 +328,7 @@ INSTEAD = {
 }
 """Flags of these commands that do something else with the same settings: the same three."""
 
-ORDER = ("train", "audit", "evaluate", "predict", "ensemble", "verify", "doctor", "models")
+ORDER = ("train", "audit", "evaluate", "predict", "ensemble", "distill", "verify", "doctor", "models")
 
 
 def sign(arguments: Sequence[str]) -> None:

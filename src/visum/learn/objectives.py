@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from visum.learn import optim
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits float32 ``[B, K]``, target float32 ``[B, K]``) → one number a row, ``[B]``."""
+"""(logits float32 ``[B, K]``, target of the batch) → one number a row, ``[B]``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +23,7 @@ class Batch:
 
     Attributes:
         x: what the model sees: pixels or features, first axis B.
-        target: float32 ``[B, K]``: one-hot, soft or multi-hot.
+        target: float32 ``[B, K]``: one-hot, soft or multi-hot; ``[B, 2K]`` with a teacher's answers (``distill``).
         draw: of everything random in this step, and a function of (seed, epoch, step) alone.
     """
 
@@ -57,26 +56,6 @@ def mixed(loss: Loss, mix: Callable[[Tensor, Tensor, np.random.Generator], tuple
     return objective
 
 
-def distilled(teacher: Callable[[Tensor], Tensor], loss: Loss, *, share: float, temperature: float) -> Objective:
-    """Hinton et al. 2015: ``share`` of the loss asks for the teacher's softened answer, the rest for the label.
-
-    Args:
-        teacher: x → logits ``[B, K]``, not differentiated.
-        loss: of the labels.
-        share: 0 … 1.
-        temperature: > 0; the soft part is scaled by its square, so that gradients keep their size.
-    """
-
-    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        logits = model(batch.x).float()
-        with torch.no_grad():
-            wanted = (teacher(batch.x).float() / temperature).softmax(1)
-        soft = nn.functional.kl_div((logits / temperature).log_softmax(1), wanted, reduction="none").sum(1)
-        return (share * temperature**2 * soft + (1 - share) * loss(logits, batch.target)).mean(), logits
-
-    return objective
-
-
 def sparse(objective: Objective, strength: float) -> Objective:
     """``strength`` times the sum of absolute weights (L1) on top of an objective: what is of little use becomes small."""
 
@@ -90,6 +69,5 @@ def sparse(objective: Objective, strength: float) -> Objective:
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "supervised": supervised,
     "mixed": mixed,
-    "distilled": distilled,
     "sparse": sparse,
 }

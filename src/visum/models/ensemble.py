@@ -74,17 +74,26 @@ def check_alike(members: Named) -> None:
                 allowed="bundles of one task",
                 next="visum train … --task, with the same data for all",
             )
-        if set(member.classes) != set(first.classes):
-            only = [
-                f"only {whose} has {_listed([each for each in a.classes if each not in b.classes])}"
-                for whose, a, b in ((first_name, first, member), (name, member, first))
-                if not set(a.classes) <= set(b.classes)
-            ]
+        if words := unlike(first_name, first.classes, name, member.classes):
             raise BundleError(
-                f"{name} has other classes than {first_name}: {'; '.join(only)}",
+                f"{name} has other classes than {first_name}: {words}",
                 allowed="the same class names, in any order",
                 next="bundles that were trained on the same classes",
             )
+
+
+def unlike(one: str, first: Sequence[str], other: str, second: Sequence[str]) -> str:
+    """Which of two has classes that the other has not, for people; "" where both have the same, in any order.
+
+    Args:
+        one, other: what people call them.
+        first, second: their class names.
+    """
+    return "; ".join(
+        f"only {whose} has {_listed([each for each in mine if each not in theirs])}"
+        for whose, mine, theirs in ((one, first, second), (other, second, first))
+        if not set(mine) <= set(theirs)
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,10 @@ from visum.types import (
 from visum.workflow import kept
 from visum.workflow.history import Line
 
-EMBEDDING, MAJORITY, FINETUNE, SCRATCH = "embedding", "majority", "finetune", "scratch"
+if TYPE_CHECKING:
+    from visum.workflow.teacher import Teaching
+
+EMBEDDING, MAJORITY, FINETUNE, SCRATCH, TEACHER = "embedding", "majority", "finetune", "scratch", "teacher"
 NEAREST, PROBE = f"{EMBEDDING}+knn", f"{EMBEDDING}+probe"
 LADDER = (MAJORITY, *(f"{descriptor}+{classifier}" for descriptor, classifier in classical.LADDER), NEAREST, PROBE)
 """What is climbed unless told otherwise; any ``descriptor+classifier`` of ``models.classical`` may be named as well, and any
@@ -61,11 +64,11 @@ class Rung:
     Attributes:
         name, detail: e.g. ``embedding+probe`` and its settings.
         seconds: it took to describe the pictures (unless the store had them) and to fit, when that was done.
-        architecture: of the bundle it would make; None for the yardstick that is never chosen.
+        architecture: of the bundle it would make; None for the yardsticks that are never chosen: majority, teacher.
         weights: ``head.*`` of a probe, else ``classifier.*`` and, for a bag of words, ``codebook``.
         validation: its predictions, temperature included, thresholds not.
         history: of each fit or epoch.
-        at: seconds since the run began at which it was ready.
+        at: seconds since the run began at which it was ready; None of what was ready before.
     """
 
     name: str
@@ -75,7 +78,7 @@ class Rung:
     weights: Mapping[str, NDArray[Any]]
     validation: Predictions
     history: tuple[Line, ...] = ()
-    at: float = 0.0
+    at: float | None = 0.0
 
     def metrics(self) -> dict[str, Score]:
         """Scores for the ladder's table."""
@@ -95,6 +98,7 @@ class Ground:
         views: further embeddings of the train rows, ``[T, D]`` each.
         view_names: of these.
         seed: of everything that draws.
+        teaching: what a teacher said of the train rows, for the rung that learns from it.
     """
 
     table: Manifest
@@ -104,6 +108,7 @@ class Ground:
     views: tuple[NDArray[np.floating[Any]], ...]
     view_names: tuple[str, ...]
     seed: int
+    teaching: Teaching | None = None
 
     @property
     def untrained(self) -> bool:

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from visum.data.mix import cutmix, mixup
-from visum.learn import loop, losses, norms, objectives, optim, schedules, transfer
+from visum.learn import distill, loop, losses, norms, objectives, optim, schedules, transfer
 from visum.runtime import Stage
 from visum.types import Floats, Task, digest_of
 from visum.workflow.ladder import Ground
+from visum.workflow.teacher import Teacher
 from visum.workflow.tuning import Tuning
 
 Read = Callable[[int, NDArray[np.integer]], torch.Tensor]
@@ -93,17 +94,28 @@ def prepared(
         depth_of=depth.__getitem__,
     )
     optimiser = optim.OPTIMISERS[tuning.optimiser](groups, tuning.learning_rate, tuning.weight_decay)
-    wanted = objective(tuning, ground.table.task, target)
+    said, task = ground.teaching, ground.table.task
+    wanted = objective(tuning, task, target, said.teacher if said else None)
+    if said is not None:
+        target = distill.beside(target, distill.softened(torch.from_numpy(said.logits), task, said.teacher.temperature))
     steps = math.ceil(len(y) / batch)
     return Lesson(model, batches, steps, wanted, optimiser, logits, opening, tuning, batch, seed)
 
 
-def objective(tuning: Tuning, task: Task, target: torch.Tensor) -> objectives.Objective:
-    """The objective that the settings ask for, on targets float32 ``[N, K]``."""
+def objective(tuning: Tuning, task: Task, target: torch.Tensor, teacher: Teacher | None = None) -> objectives.Objective:
+    """The objective that the settings ask for.
+
+    Args:
+        tuning, task: what is asked for.
+        target: labels of all train rows, float32 ``[N, K]``.
+        teacher: whose answers stand beside the labels in the targets that it will be given (``distill.beside``).
+    """
     name = tuning.loss or losses.DEFAULT[task]
     takes = losses.check(name, task)
     settings = {"label_smoothing": tuning.label_smoothing} if "label_smoothing" in takes else {}
     loss = losses.LOSSES[name](task=task, counts=target.sum(0).numpy(), images=len(target), **settings)
+    if teacher is not None:
+        loss = distill.taught(loss, task=task, share=teacher.share, temperature=teacher.temperature)
     ways = [(way, alpha) for way, alpha in ((mixup, tuning.mixup), (cutmix, tuning.cutmix)) if alpha]
     wanted = objectives.supervised(loss)
     if ways:
@@ -163,7 +175,10 @@ def taught(
         opening=lesson.opening,
         save=folder / "last.safetensors",
         key=digest_of(
-            [asdict(tuning), epochs, lesson.batch, key, table.sha256.tolist(), table.splits.tolist(), lesson.seed]
+            [
+                *(asdict(tuning), epochs, lesson.batch, key, table.sha256.tolist(), table.splits.tolist(), lesson.seed),
+                ground.teaching.key if ground.teaching else None,
+            ]
         ),
         step=stage.step,
     )

@@ -17,7 +17,7 @@ from visum.models import predict
 from visum.models import weights as pretrained
 from visum.ship import bundle as bundles
 from visum.types import Bundle, Finding, Manifest, Predictions, Preprocess, Score, in_split, probabilities
-from visum.workflow import history, record
+from visum.workflow import history, record, teacher
 from visum.workflow.ladder import Rung
 
 GOLDEN = 8
@@ -113,7 +113,7 @@ def notes(
         "visum": __version__,
         "created": facts["started"],
         "command": facts["command"],
-        "training": {"Chosen on validation": rung.name, "How": rung.detail},
+        "training": {"Chosen on validation": rung.name, "How": rung.detail, **teacher.noted(facts, rung)},
         "data": {"name": Path(data["path"]).name, **{key: data[key] for key in ("n", "digest", "splits", "counts")}},
         "scores": {split: block["metrics"] for split, block in blocks.items()},
         "findings": [finding.message for finding in findings],
@@ -135,7 +135,7 @@ def metrics(made: Bundle, best: Rung, rungs: Sequence[Rung], blocks: dict[str, A
             {
                 "name": rung.name,
                 "seconds": round(rung.seconds, 3),
-                "at": round(rung.at, 3),
+                "at": None if rung.at is None else round(rung.at, 3),
                 "n": len(rung.validation),
                 "metrics": {name: _plain(score) for name, score in rung.metrics().items()},
                 "chosen": rung is best,

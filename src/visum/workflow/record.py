@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import types
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ FILES = (
 )
 SHOWN = ("batch.png", "find_lr.png", "find_lr.csv")
 """What is looked at before a run (``show_batch``, ``find_learning_rate``): a run minds it not, and leaves it there."""
+KEPT = ("plan", "finetune")
+"""Blocks of the record that a run which is gone on with takes from what it was."""
 _SAME = ("overwrite", "out", "budget")  # settings that may change without making it another run
 
 
@@ -39,10 +42,18 @@ def own_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dict[str, Any]]:
+def opened(
+    out: Path, settings: Mapping[str, Any], command: str, *, beyond: Mapping[str, Any] = types.MappingProxyType({})
+) -> Iterator[dict[str, Any]]:
     """Own the folder ``out`` for a run and yield its record, which is on disk as ``run.json`` from the first moment on.
 
     When the block ends the record is written once more, its status saying how the block ended.
+
+    Args:
+        out: the run folder.
+        settings: of the function that runs.
+        command: as it was typed.
+        beyond: what makes it another run besides (JSON-like): digests of what settings merely name.
 
     Raises:
         StorageError: ``out`` cannot be written.
@@ -56,7 +67,7 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
         before = _before(out)
         if before is None:
             _check_ours(out)
-        wanted = digest_of(json.loads(json.dumps(own_numbers(settings), default=str)))
+        wanted = digest_of(json.loads(json.dumps({**own_numbers(settings), **beyond}, default=str)))
         if before and before.get("settings") != wanted:
             fruitless = before.get("status") == "failed" and not (out / "metrics.json").exists()
             if not settings["overwrite"] and not fruitless:
@@ -77,7 +88,7 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
             "versions": runtime.versions(*VERSIONED),
             "test_openings": openings(before or {}),
             "test_digest": (before or {}).get("test_digest"),
-            "plan": (before or {}).get("plan") if (before or {}).get("settings") == wanted else None,
+            **{key: before.get(key) if before and _goes_on(before, wanted, settings) else None for key in KEPT},
         }
         storage.write_json(out / "run.json", record)
         storage.write_atomic(out / "recipe.toml", config.dump(settings))
@@ -90,6 +101,11 @@ def opened(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[dic
             raise
         finally:
             storage.write_json(out / "run.json", record)
+
+
+def _goes_on(before: Mapping[str, Any], wanted: str, settings: Mapping[str, Any]) -> bool:
+    """Whether it is the same run, with as much time: then what was planned from measured seconds stays planned."""
+    return before.get("settings") == wanted and before.get("budget") == settings.get("budget")
 
 
 def home(data: Path, out: Path | None) -> Path:

@@ -29,6 +29,7 @@ from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
 from visum.workflow import audit, beside, finetune, outcome, plan, ready, record
 from visum.workflow import ladder as climbing
+from visum.workflow import teacher as teachers
 from visum.workflow import tuning as tunings
 from visum.workflow.checked import checked
 from visum.workflow.outcome import Run
@@ -78,6 +79,9 @@ def train(
     clip: Annotated[float, Field(ge=0, le=1e6)] = 1.0,
     unfreeze: str = "everything",
     patience: Annotated[int, Field(ge=0, le=tunings.MOST_SETTABLE)] = 0,
+    teacher: Path | None = None,
+    teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    teacher_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0,
     engine: str = "auto",
     extra_formats: tuple[str, ...] = (),
     strict: bool = False,
@@ -121,6 +125,9 @@ def train(
         clip: largest norm of a gradient; 0 for none.
         unfreeze: everything at once, head_first, or gradual.
         patience: epochs without a better validation loss after which it ends; 0: never.
+        teacher: a bundle or run of the same classes, from whose answers the network learns besides the labels.
+        teacher_share: share of the loss that asks for its answers; the rest asks for the labels.
+        teacher_temperature: at which answers are compared: the more, the more the smaller probabilities count.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         strict: stop at the first unreadable file instead of going on without it.
@@ -130,6 +137,7 @@ def train(
     Raises:
         DataError: the data set cannot be used, or (``strict``) a file cannot be read.
         UsageError: impossible settings, or ``out`` holds something else.
+        BundleError: the teacher is no bundle, or one of other classes or another task.
         StorageError: ``out`` or the cache cannot be written.
         Interrupted: SIGINT or SIGTERM; finished work is kept.
     """
@@ -137,13 +145,16 @@ def train(
     scratch = weights == pretrained.UNTRAINED
     if scratch and ladder == climbing.LADDER:
         ladder = climbing.FROM_SCRATCH
+    last = climbing.SCRATCH if scratch else climbing.FINETUNE
+    if teacher is not None:
+        ladder = teachers.with_rung(ladder, last)
     climbing.check(ladder, untrained=scratch)
     tuning = tunings.Tuning(**{field.name: settings[field.name] for field in fields(tunings.Tuning)})
-    last = climbing.SCRATCH if scratch else climbing.FINETUNE
     tunes = last in ladder or (budget is not None and ladder == climbing.LADDER)
     ready.check_settings(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
     )
+    master = teachers.read(teacher, teacher_share, teacher_temperature) if teacher is not None else None
     folder = record.home(data, out)
     command = (
         shlex.join(["visum", *sys.argv[1:]]) if Path(sys.argv[0]).name == "visum" else f"visum.train({str(data)!r})"
@@ -151,7 +162,7 @@ def train(
     stages = Stages()
     with (
         interruptible(next="the same command again; it goes on where it stopped"),
-        record.opened(folder, settings, command) as facts,
+        record.opened(folder, settings, command, beyond={"teacher_digest": master.digest} if master else {}) as facts,
     ):
         facts["stages"], facts["budget"] = stages.rows, budget
 
@@ -170,6 +181,8 @@ def train(
             ready.check_enough(table)
             if tunes and _chosen(settings, tunings.Tuning):  # the defaults are known to be there: torch can wait
                 tunings.check(tuning, table.task)
+            if master is not None:
+                teachers.check(master, table)
             stage.detail = f"{len(table):,} files, {len(table.classes)} classes, {table.task}"
 
         with stages.stage("plan") as stage:
@@ -235,6 +248,16 @@ def train(
             with stages.stage(f"ladder: {name}") as stage:
                 rungs.append(replace(climbing.climb(name, ground), at=stages.seconds()))
                 stage.detail = _headline(rungs[-1])
+        if master is not None:
+            count = int((ground.labelled("train") | ground.labelled("validation")).sum())
+            with stages.stage("teacher", count) as stage:
+                left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
+                ground = replace(ground, teaching=teachers.ask(master, ground, engine, left, stage.step))
+                stage.detail = "too slow for this budget"
+                if ground.teaching is not None:
+                    rungs.append(ground.teaching.rung)
+                    stage.detail = _headline(rungs[-1])
+            facts["teacher"] = teachers.known(master, table, last, ground.teaching)
         if tunes:
             with stages.stage(f"plan {last}") as stage:
                 left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
@@ -245,7 +268,8 @@ def train(
                     probe = next((rung for rung in rungs if rung.name == climbing.PROBE), None)
                     left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
                     tuned = finetune.climb(ground, probe, tuning, way, left, folder / "checkpoints", stage)
-                    rungs.append(replace(tuned, at=stages.seconds()))
+                    how = f", {ground.teaching.teacher.words}" if ground.teaching else ""
+                    rungs.append(replace(tuned, at=stages.seconds(), detail=tuned.detail + how))
                     stage.detail = _headline(rungs[-1])
         best = climbing.best(rungs)
 
@@ -265,6 +289,7 @@ def train(
                     seed,
                 )
             doubtful += audit.shortcuts(table, seen, judge.score(held, judge.headline(held.task)))
+            doubtful += teachers.doubts(master, table, ground.teaching) if master is not None else []
             findings = tuple(audit.by_severity(found.findings, [*audited.findings, *doubtful]))
             stage.detail = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
 
