@@ -37,7 +37,7 @@ def test_it_starts_as_the_probe(suffix: nn.Module) -> None:
     model, seen, weight, bias = classifier(suffix)
     with torch.no_grad():
         np.testing.assert_allclose(model(maps()).numpy(), seen @ weight + bias, atol=2e-3)
-    head = model.head()
+    head = model.arrays()
     np.testing.assert_allclose(head["weight"], weight, atol=1e-5)
     np.testing.assert_allclose(head["bias"], bias, atol=1e-3)
 
@@ -48,7 +48,7 @@ def test_its_head_is_what_it_answers_after_training(suffix: nn.Module) -> None:
     model(maps()).square().mean().backward()
     optimiser.step()
     with torch.no_grad():
-        head, seen = model.head(), model.suffix(maps()).numpy()
+        head, seen = model.arrays(), model.suffix(maps()).numpy()
         np.testing.assert_allclose(model(maps()).numpy(), seen @ head["weight"] + head["bias"], atol=2e-3)
 
 
@@ -58,7 +58,7 @@ def trainable(model: nn.Module) -> set[str]:
 
 def test_what_is_unfrozen_when(suffix: nn.Module) -> None:
     model, *_ = classifier(suffix)
-    head, everything = {"linear.weight", "linear.bias"}, {name for name, _ in model.named_parameters()}
+    head, everything = {"head.weight", "head.bias"}, {name for name, _ in model.named_parameters()}
     transfer.UNFREEZE["everything"](model, 0)
     assert trainable(model) == everything
     transfer.UNFREEZE["head_first"](model, 0)
@@ -93,7 +93,7 @@ def test_depth_grows_from_the_cut_to_the_head() -> None:
     depth = transfer.depths(model)
     assert depth.keys() == {name for name, _ in model.named_parameters()}
     first, late = "suffix.network.blocks.6.0.conv_pw.weight", "suffix.network.conv_head.weight"
-    assert depth[first] < depth[late] < depth["linear.weight"] == depth["linear.bias"] == max(depth.values())
+    assert depth[first] < depth[late] < depth["head.weight"] == depth["head.bias"] == max(depth.values())
 
 
 def test_targets() -> None:

@@ -1,7 +1,7 @@
 """Transfer: what of a network that has learnt elsewhere is trained here, and in which order.
 
-A probe trains one linear layer, by convex optimisation and not here. Everything else trains a suffix with that layer behind it,
-which starts as the probe (linear probing, then fine-tuning: Kumar et al. 2022): from there on training can only be asked to do
+A probe trains one linear layer, by convex optimisation and not here. Everything else trains a suffix with a head behind it,
+which starts from the probe (linear probing, then fine-tuning: Kumar et al. 2022): from there on training can only be asked to do
 better, and is thrown away where it does not.
 """
 
@@ -15,42 +15,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visum.learn import optim
+from visum.learn import heads, optim
+from visum.models.heads import LINEAR
 from visum.types import Floats
 
 
 class Classifier(nn.Module):
-    """A suffix, dropout and a linear layer on standardised embeddings.
+    """A suffix, dropout and a head on standardised embeddings.
 
     Args:
         suffix: map or pixels ``[B, …]`` → embeddings ``[B, D]``.
-        mean, spread: float32 ``[D]`` of the embeddings before training. The layer works on ``(embedding - mean) / spread``, whose
-            columns are alike, so that one rate suits them all; ``head`` folds both back in.
+        mean, spread: float32 ``[D]`` of the embeddings before training. The head works on ``(embedding - mean) / spread``, whose
+            columns are alike, so that one rate suits them all; ``arrays`` says it for embeddings as they are.
         weight, bias: float32 ``[D, K]`` and ``[K]`` of the probe on the embeddings as they are.
         dropout: in [0, 1).
+        head: of ``heads.HEADS``; it starts from the probe.
+        scale: of the cosine head.
     """
 
     def __init__(
-        self, suffix: nn.Module, mean: Floats, spread: Floats, weight: Floats, bias: Floats, dropout: float = 0.0
+        self,
+        suffix: nn.Module,
+        mean: Floats,
+        spread: Floats,
+        weight: Floats,
+        bias: Floats,
+        dropout: float = 0.0,
+        head: str = LINEAR,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.suffix = suffix
         self.mean, self.spread = nn.Buffer(torch.tensor(mean)), nn.Buffer(torch.tensor(spread))
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(*weight.shape)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.tensor(weight * spread[:, None]).T)
-            self.linear.bias.copy_(torch.tensor(bias + mean @ weight))
+        self.head = heads.HEADS[head](weight * spread[:, None], bias + mean @ weight, scale)
 
     def forward(self, x: Tensor) -> Tensor:
         embedding = self.suffix(x).float()
-        return self.linear(self.dropout((embedding - self.mean) / self.spread))  # type: ignore[no-any-return]
+        return self.head(self.dropout((embedding - self.mean) / self.spread))
 
-    def head(self) -> dict[str, Floats]:
-        """``{"weight": float32 [D, K], "bias": float32 [K]}`` on the embeddings as they are."""
-        weight = self.linear.weight.detach().cpu().numpy().T / self.spread.cpu().numpy()[:, None]
-        bias = self.linear.bias.detach().cpu().numpy() - self.mean.cpu().numpy() @ weight
-        return {"weight": np.asarray(weight, np.float32), "bias": np.asarray(bias, np.float32)}
+    def arrays(self) -> dict[str, Floats]:
+        """The head on the embeddings as they are: what ``models.heads`` answers with."""
+        return self.head.arrays(self.mean.cpu().numpy(), self.spread.cpu().numpy())
 
 
 def everything(model: nn.Module, epoch: int) -> None:
@@ -58,7 +64,7 @@ def everything(model: nn.Module, epoch: int) -> None:
 
 
 def head_first(model: nn.Module, epoch: int) -> None:
-    """The first epoch trains the linear layer alone, so that a head that is still random spoils nothing behind it."""
+    """The first epoch trains the head alone, so that one that is still random spoils nothing behind it."""
     for p in model.get_submodule("suffix").parameters():
         p.requires_grad_(epoch > 0)
 
@@ -102,7 +108,7 @@ def one_hot(y: NDArray[Any], classes: int) -> Tensor:
 
 
 def depths(model: Classifier) -> dict[str, int]:
-    """Depth of each parameter, 0 next to the cut and the linear layer deepest: for layer-wise rates (``optim.groups``)."""
+    """Depth of each parameter, 0 next to the cut and the head deepest: for layer-wise rates (``optim.groups``)."""
     suffix = optim.depths(model.suffix)
     top = max(suffix.values(), default=-1) + 1
     found = {f"suffix.{name}": depth for name, depth in suffix.items()}

@@ -22,7 +22,7 @@ from visum.data.load import in_order
 from visum.data.memory import from_array, from_pillow
 from visum.data.pixels import fit
 from visum.errors import BundleError, UnreadableImage
-from visum.models import ensemble, weights
+from visum.models import ensemble, heads, weights
 from visum.models.classical import CLASSIFIERS, DESCRIPTORS, bag_of_words
 from visum.models.compiled import BATCH
 from visum.models.embed import Network, describe, embed, stored
@@ -31,9 +31,6 @@ from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preproces
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-LINEAR = "linear"
-"""The head of a probe, ``x @ weight + bias``; all others are of ``models.classical``."""
 
 Picture = Union[str, "os.PathLike[str]", bytes, NDArray[Any], "Image"]
 """A path, the bytes of a file, an array or a Pillow image."""
@@ -73,8 +70,8 @@ class Model:
     @cached_property
     def head(self) -> Callable[[NDArray[Any]], Floats]:
         """Features ``[N, D]`` → logits float32 ``[N, K]``."""
-        name = str(self.bundle.architecture.get("classifier", LINEAR))
-        start = "head." if name == LINEAR else "classifier."
+        name = str(self.bundle.architecture.get("classifier", heads.LINEAR))
+        start = "head." if name == heads.LINEAR else "classifier."
         arrays = {key.removeprefix(start): array for key, array in self.bundle.weights.items() if key.startswith(start)}
         return head(name, arrays)
 
@@ -129,14 +126,12 @@ class Model:
 
 
 def head(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[Any]], Floats]:
-    """``linear`` (a probe) or one of ``CLASSIFIERS`` as a function of features."""
-    if name == LINEAR:
-        weight, bias = arrays["weight"], arrays["bias"]
-        return lambda x: np.asarray(np.asarray(x, np.float32) @ weight + bias, np.float32)
+    """One of ``heads.HEADS`` or of ``CLASSIFIERS`` as a function of features."""
+    if name in heads.HEADS:
+        return lambda x: heads.HEADS[name](arrays, np.asarray(x, np.float32))
     if name not in CLASSIFIERS:
-        raise BundleError(
-            f"this bundle needs the classifier {name!r}", allowed=", ".join(CLASSIFIERS), next="pip install -U visum"
-        )
+        known = ", ".join((*heads.HEADS, *CLASSIFIERS))
+        raise BundleError(f"this bundle needs the classifier {name!r}", allowed=known, next="pip install -U visum")
     classifier = CLASSIFIERS[name]
     return lambda x: classifier.logits(arrays, np.asarray(x, np.float32))
 

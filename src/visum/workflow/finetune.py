@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from visum import storage
 from visum.data.drawn import drawn, squares
 from visum.learn import probe
-from visum.models import compiled, prefix, zoo
+from visum.models import compiled, heads, prefix, zoo
 from visum.models.embed import Augmented, Network, View, reader
 from visum.models.prefix import WHOLE
 from visum.models.weights import digest_of_weights
@@ -202,7 +202,7 @@ def prepared(
     with torch.no_grad():
         width = halves.suffix.eval()(still(0, np.arange(1))).shape[1]
     mean, spread, weight, bias = _head(ground, start, width)
-    model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout)
+    model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout, tuning.head, tuning.scale)
     model.to(memory_format=torch.channels_last)
     made = lesson.prepared(ground, model, read, still, tuning, _batch(ground, tuning), trained=start is not None)
     return made, halves
@@ -251,8 +251,11 @@ def climb(
     tensors = prefix.merged(backbone, prefix.tensors(model.suffix))
     tuned = replace(backbone, weights=tensors, stages=halves.stages, digest=digest_of_weights(tensors))
     compiled.write_graph(tuned, ground.preprocess)
-    architecture = {"kind": "probe", "backbone": backbone.name, "stages": list(halves.stages)}
-    weights: dict[str, NDArray[Any]] = {f"head.{key}": value for key, value in model.head().items()}
+    architecture: dict[str, Any] = {"kind": "probe", "backbone": backbone.name, "stages": list(halves.stages)}
+    place = "head"
+    if tuning.head != heads.LINEAR:
+        architecture, place = {**architecture, "classifier": tuning.head}, "classifier"
+    weights: dict[str, NDArray[Any]] = {f"{place}.{key}": value for key, value in model.arrays().items()}
     weights.update({f"backbone.{key}": value for key, value in tensors.items()})
     best = f"best of {len(trained.history)} epochs: {trained.best}" if trained.best else "no epoch beat the probe"
     if share < 1:

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from visum.data.mix import cutmix, mixup
-from visum.learn import distill, loop, losses, norms, objectives, optim, schedules, transfer
+from visum.learn import distill, heads, loop, losses, norms, objectives, optim, schedules, transfer
+from visum.models.heads import COSINE
 from visum.runtime import Stage
 from visum.types import Floats, Task, digest_of
 from visum.workflow.ladder import Ground
@@ -114,6 +115,8 @@ def objective(tuning: Tuning, task: Task, target: torch.Tensor, teacher: Teacher
     takes = losses.check(name, task)
     settings = {"label_smoothing": tuning.label_smoothing} if "label_smoothing" in takes else {}
     loss = losses.LOSSES[name](task=task, counts=target.sum(0).numpy(), images=len(target), **settings)
+    if tuning.head == COSINE:
+        loss = heads.angular(loss, tuning.margin, tuning.scale)
     if teacher is not None:
         loss = distill.taught(loss, task=task, share=teacher.share, temperature=teacher.temperature)
     ways = [(way, alpha) for way, alpha in ((mixup, tuning.mixup), (cutmix, tuning.cutmix)) if alpha]

@@ -20,7 +20,7 @@ from visum.data import load, sources
 from visum.data import split as splits
 from visum.judge import calibrate
 from visum.judge import evaluate as judge
-from visum.models import aside, predict
+from visum.models import aside, heads, predict
 from visum.models import weights as pretrained
 from visum.models.embed import Network, View, embed, missing, no_vectors
 from visum.runtime import Stages, interruptible
@@ -75,6 +75,9 @@ def train(
     mixup: UpTo10 = 0.2,
     cutmix: UpTo10 = 0.0,
     dropout: Below1 = 0.2,
+    head: str = heads.LINEAR,
+    margin: Annotated[float, Field(ge=0, le=1.5)] = tunings.MARGIN,
+    scale: Annotated[float, Field(ge=1, le=1000)] = tunings.SCALE,
     ema: Below1 = 0.0,
     clip: Annotated[float, Field(ge=0, le=1e6)] = 1.0,
     unfreeze: str = "everything",
@@ -121,6 +124,9 @@ def train(
         mixup: alpha of mixed pictures; 0 for none.
         cutmix: alpha of pictures with a box of another one; 0 for none.
         dropout: share of features that is left out in front of the last layer.
+        head: linear, or cosine, which compares directions alone: for classes that differ little (ArcFace).
+        margin: angle in radians by which the cosine head must win while it is trained.
+        scale: largest logit of the cosine head.
         ema: largest decay of a moving average of weights, which is then what is judged; 0 for none.
         clip: largest norm of a gradient; 0 for none.
         unfreeze: everything at once, head_first, or gradual.

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from visum.errors import UsageError
+from visum.models.heads import COSINE, LINEAR
 from visum.types import Task
 
 AUTO = "auto"
 MOST_SETTABLE = 1000
+MARGIN, SCALE = 0.3, 16.0
+"""Of the cosine head. Deng et al. take 0.5 and 64 for tens of thousands of faces; a smaller scale does not saturate the softmax
+of a few classes."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Tuning:
         schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
         mixup, cutmix: alpha; 0 for none. Where both are given, each step takes one of them.
         dropout: in front of the last layer.
+        head: that layer, of ``learn.heads``.
+        margin, scale: of the cosine head: radians, and its largest logit.
         ema: largest decay of the moving average of weights; 0 for none.
         clip: largest norm of a gradient; 0 for none.
         unfreeze: of ``learn.transfer``.
@@ -47,6 +54,9 @@ class Tuning:
     mixup: float
     cutmix: float
     dropout: float
+    head: str
+    margin: float
+    scale: float
     ema: float
     clip: float
     unfreeze: str
@@ -60,10 +70,18 @@ def check(tuning: Tuning, task: Task) -> None:
         UsageError: naming what there is.
     """
     from visum.data.augment import steps
-    from visum.learn import losses, optim, schedules, settings, transfer
+    from visum.learn import heads, losses, optim, schedules, settings, transfer
 
     steps(tuning.augment)
     losses.check(tuning.loss or losses.DEFAULT[task], task)
     settings.known_name("optimiser", tuning.optimiser, optim.OPTIMISERS)
     settings.known_name("schedule", tuning.schedule, schedules.SCHEDULES)
     settings.known_name("way to unfreeze", tuning.unfreeze, transfer.UNFREEZE)
+    settings.known_name("head", tuning.head, heads.HEADS)
+    if tuning.head == COSINE and task == "multilabel":
+        words = "the cosine head lets classes compete for a picture, and here a picture has any number of labels"
+        raise UsageError(words, allowed="binary and multiclass tasks", next=f"--head {LINEAR}")
+    if tuning.head != COSINE and (tuning.margin, tuning.scale) != (MARGIN, SCALE):
+        raise UsageError(
+            f"margin and scale are of the cosine head, and this one is {tuning.head}", next="--head cosine"
+        )

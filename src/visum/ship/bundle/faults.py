@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.data.decode import EXTRA_FORMATS, FORMATS, sniff
-from visum.models import ensemble
+from visum.models import ensemble, heads
 from visum.models.combine import COMBINE
 from visum.types import Bundle, Filter, Fit, Preprocess, Task
 
@@ -40,7 +40,10 @@ def faults(bundle: Bundle) -> list[str]:
         found.append(f"architecture of kind {short(kind)}, wanted a name such as 'probe'")
     if kind == ensemble.KIND:
         return found + (_ensemble_faults(bundle) if all(isinstance(name, str) for name in bundle.classes) else [])
-    found += _head_faults(bundle.weights, k, needed=kind == "probe" and "classifier" not in bundle.architecture)
+    classifier = bundle.architecture.get("classifier", heads.LINEAR)
+    found += _head_faults(bundle.weights, k, heads.LINEAR, needed=kind == "probe" and classifier == heads.LINEAR)
+    if classifier == heads.COSINE:
+        found += _head_faults(bundle.weights, k, heads.COSINE, needed=True)
     if kind == "probe":
         stages = bundle.architecture.get("stages")
         if not isinstance(bundle.architecture.get("backbone"), str):
@@ -121,16 +124,17 @@ def _preprocess_faults(spec: Preprocess) -> list[str]:
     return found
 
 
-def _head_faults(weights: Mapping[str, NDArray[Any]], k: int, *, needed: bool) -> list[str]:
-    """A linear head is ``head.weight`` float32 ``[D, K]`` and ``head.bias`` float32 ``[K]``."""
-    found = []
-    for name, shape in (("head.weight", ("D", k)), ("head.bias", (k,))):
-        value = weights.get(name)
+def _head_faults(weights: Mapping[str, NDArray[Any]], k: int, name: str, *, needed: bool) -> list[str]:
+    """The arrays of a head of ``heads.SHAPES``: those of the linear one are called ``head.…``, others ``classifier.…``."""
+    found, start = [], "head." if name == heads.LINEAR else "classifier."
+    d = next(iter(np.shape(weights.get(f"{start}weight", ()))), "D")
+    for key, axes in heads.SHAPES[name].items():
+        value, wanted = weights.get(start + key), [{"K": k, "D": d}[axis] for axis in axes]
         if value is None:
-            found += [f"no tensor {name}"] * needed
-        elif value.dtype != np.float32 or value.ndim != len(shape) or value.shape[-1] != k or 0 in value.shape:
-            wanted = str(list(shape)).replace("'", "")
-            found.append(f"{name} is {value.dtype} {list(value.shape)}, wanted float32 {wanted} for {k} classes")
+            found += [f"no tensor {start}{key}"] * needed
+        elif value.dtype != np.float32 or list(value.shape) != wanted or 0 in value.shape:
+            words = str(["D" if axis == "D" else k for axis in axes]).replace("'", "")
+            found.append(f"{start}{key} is {value.dtype} {list(value.shape)}, wanted float32 {words} for {k} classes")
     return found
 
 
