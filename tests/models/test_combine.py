@@ -89,6 +89,8 @@ def test_a_majority_is_never_overruled_and_the_mean_decides_between_equals() -> 
     said = say("vote", np.stack([sure, unsure, unsure]), "multiclass")
     assert said.argmax() == 0
     assert say("vote", np.stack([sure, unsure]), "multiclass").argmax() == 1
+    shy = np.log(np.array([[[0.98, 0.02]], [[0.98, 0.02]], [[0.995, 0.005]]]))  # two say yes, at a threshold of 0.01
+    assert COMBINE["vote"](shy, np.array([[[False, True]], [[False, True]], [[True, False]]]), "binary").argmax() == 1
     assert say("probabilities", np.stack([sure, unsure, unsure]), "multiclass").argmax() == 1
     wide = drawn("multiclass", members=4)
     p = np.exp(say("vote", wide, "multiclass").astype(float))

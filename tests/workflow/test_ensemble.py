@@ -67,6 +67,8 @@ def test_an_ensemble_is_a_bundle_like_any_other(made: Ensemble, split_digits: Pa
     written = facts(made.folder, "metrics.json")
     assert judged.metrics["metrics"]["accuracy"] == pytest.approx(written["splits"]["test"]["metrics"]["accuracy"])
     assert judged.metrics["metrics"]["accuracy"]["value"] == made.test["accuracy"].value
+    held = visum.evaluate(made.folder, split_digits, split="validation").metrics["metrics"]
+    assert held["log_loss"]["value"] == pytest.approx(made.validation["log_loss"].value, abs=1e-5)
     files = sorted((split_digits / "test").rglob("*.png"))
     answers = visum.load(made.bundle).predict(files)
     assert accuracy_score([f.parent.name for f in files], [a.label for a in answers]) == made.test["accuracy"].value
