@@ -21,6 +21,14 @@ Step = Callable[[int], None]
 """Called with the number of images finished since the last call."""
 
 
+PLACES = {
+    "rank": ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"),
+    "size": ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"),
+    "near": ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"),
+}
+"""Where torchrun, Open MPI and MPICH say which of several processes this is."""
+
+
 def no_step(_: int) -> None:
     """For callers that do not watch."""
 
@@ -34,6 +42,48 @@ def threads() -> int:
             )
         return max(1, int(chosen))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of several processes of one run this is.
+
+    Attributes:
+        rank: from 0; the first one leads.
+        size: how many there are.
+        near: how many of them are on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    near: int = 1
+
+
+def place() -> Place:
+    """As torchrun, ``accelerate launch`` or mpirun tell it in the environment; alone if nobody does.
+
+    Raises:
+        UsageError: what they tell is no place among processes.
+    """
+    told = {}
+    for what, names in PLACES.items():
+        name = next((name for name in names if os.environ.get(name)), None)
+        told[what] = (name, os.environ[name]) if name else None
+    if told["rank"] is None or told["size"] is None:
+        return Place()
+    try:
+        rank, size = int(told["rank"][1]), int(told["size"][1])
+        near = int(told["near"][1]) if told["near"] else size
+    except ValueError:
+        rank, size, near = -1, 0, 0
+    if not 0 <= rank < size or not 1 <= near <= size:
+        said = ", ".join(f"{pair[0]}={pair[1]}" for pair in told.values() if pair)
+        raise UsageError(
+            f"the environment says {said}",
+            allowed="whole numbers, the rank from 0 and below the size",
+            next="torchrun --nproc-per-node 2 -m visum train …, or unset RANK and WORLD_SIZE",
+        )
+    return Place(rank, size, near)
 
 
 _sharing = Lock()

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from visum.errors import TrainingError
-from visum.learn import checkpoint, ema, optim
+from visum.learn import checkpoint, ema, optim, parallel
 from visum.learn.objectives import Batch, Objective
 from visum.learn.schedules import Schedule, waited
 from visum.runtime import Step, no_step
 
 Batches = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
-"""epoch → (x, target) of its steps, in an order that depends on the epoch alone."""
+"""epoch → (x, target) of its steps, in an order that depends on the epoch alone. Of several processes each gets the whole target,
+and of x the whole as well or the rows of its own part alone (``parallel.part_of``)."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ def train(
     save: Path | None = None,
     key: str = "",
     step: Step = no_step,
+    team: parallel.Team = parallel.ALONE,
+    device: str = "cpu",
+    precision: torch.dtype = torch.float32,
 ) -> Trained:
     """Train, validate after each epoch, and leave the best weights in ``model``.
 
@@ -110,6 +114,9 @@ def train(
         save: checkpoint file; written after each epoch, read at the start.
         key: digest of everything that the result depends on; a checkpoint of another key is not gone on with.
         step: told of finished images.
+        team: processes that all call this with the same arguments; the first one's ``validate``, ``room`` and ``save`` count.
+        device: where it is trained; the model is back on the processor in the end.
+        precision: of what is computed under autocast; weights are float32 whatever it is.
 
     Raises:
         TrainingError: the loss is not a number any more. The last good checkpoint is kept.
@@ -118,26 +125,39 @@ def train(
     best, stopped, spent = 0, "done", 0.0
     top, top_weights = start, None
     mean: ema.Average | None = None
+    model.to(device)
     if save is not None and (found := checkpoint.read(save, key, model, optimiser)) is not None:
-        facts, mean, top_weights = found
+        facts, mean, top_weights = found[0], _there(found[1], device), _there(found[2], device)
         history = [Epoch(**line) for line in facts["history"]]
         best, spent = facts["best"], history[-1].seconds
         top = history[best - 1].score if best else start
+    if len(history) != team.agreed(lambda: len(history)):
+        raise _strangers()
+    team.copied(model)
     if average is not None and mean is None:
         mean = ema.start(model)
 
+    kind, half = torch.device(device).type, precision != torch.float32
+
     def one_step(epoch: int, number: int, x: Tensor, target: Tensor) -> float:
         done = epoch * steps + number
-        share = done / (epochs * steps)
-        optim.set_rate(optimiser, rate * schedule(share, [-line.score for line in history]), share)
+        past = done / (epochs * steps)
+        optim.set_rate(optimiser, rate * schedule(past, [-line.score for line in history]), past)
         draw = np.random.default_rng([seed, epoch, number])
         torch.manual_seed(int(draw.integers(2**62)))
-        loss, _ = objective(model, Batch(x, target, draw))
-        value = float(loss.detach())
+        share, own = team.take(len(target)), team.part
+        if len(x) < len(target):  # what others learn from was not read
+            target, own = target[own], slice(None)
+        x, target = x.to(device, non_blocking=True), target.to(device, non_blocking=True)
+        with torch.autocast(kind, precision, enabled=half):
+            loss, _ = objective(model, Batch(x, target, draw, own))
+        loss = loss * share
+        value = float(team.total(loss.detach()))
         if not math.isfinite(value):
             raise _broken("loss", value, epoch, number)
         torch.autograd.backward(loss / accumulate)
         if (number + 1) % accumulate == 0 or number + 1 == steps:
+            team.add_up(model.parameters())
             if clip is not None and not math.isfinite(length := optim.clip(model, clip)):
                 raise _broken("gradient's length", length, epoch, number)
             optimiser.step()
@@ -147,24 +167,30 @@ def train(
         return value
 
     begin, longest = time.monotonic() - spent, 0.0
+
+    def more() -> bool:
+        return room(longest)
+
     for epoch in range(len(history), epochs):
         if patience is not None and waited([line.score for line in history]) >= patience:
             stopped = "early"
             break
-        if history and not room(longest):
+        if history and not team.agreed(more):
             stopped = "time"
             break
         entered = time.monotonic()
         model.train()
         opening(model, epoch)
         total, seen = 0.0, 0
-        for number, (x, target) in enumerate(batches(epoch)):
-            total += one_step(epoch, number, x, target) * len(x)
-            seen += len(x)
-            step(len(x))
+        with parallel.as_one(model, team):
+            for number, (x, target) in enumerate(batches(epoch)):
+                total += one_step(epoch, number, x, target) * len(target)
+                seen += len(target)
+                step(len(target))
         model.eval()
         with contextlib.nullcontext() if mean is None else ema.applied(model, mean), torch.no_grad():
-            judged = validate(model)
+            with torch.autocast(kind, precision, enabled=half):
+                judged = team.agreed(lambda: validate(model))
             score, shown = judged if isinstance(judged, tuple) else (judged, None)
             if score > top:
                 best, top = epoch + 1, score
@@ -172,15 +198,27 @@ def train(
         longest = max(longest, time.monotonic() - entered)
         fastest = max(group["lr"] for group in optimiser.param_groups)
         history.append(Epoch(epoch + 1, time.monotonic() - begin, total / max(1, seen), score, fastest, shown))
-        if save is not None:
+        if save is not None and team.first:
             lines = [asdict(line) for line in history]
             checkpoint.write(save, model, optimiser, mean, top_weights, {"key": key, "history": lines, "best": best})
     if top_weights is not None:
         model.load_state_dict(top_weights)
     elif mean is not None:
         model.load_state_dict(mean)
-    model.eval()
+    model.to("cpu").eval()
     return Trained(tuple(history), best, stopped, begin)
+
+
+def _there(tensors: dict[str, Tensor] | None, device: str) -> dict[str, Tensor] | None:
+    return tensors and {name: value.to(device) for name, value in tensors.items()}
+
+
+def _strangers() -> TrainingError:
+    return TrainingError(
+        "the processes of this run did not find the same checkpoint",
+        allowed="one run folder that all of them see",
+        next="--out on a disk that all machines share",
+    )
 
 
 def _broken(what: str, value: float, epoch: int, number: int) -> TrainingError:

@@ -6,7 +6,7 @@ An objective is a function ``(model, batch) -> (loss [], logits [B, K])`` that c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor, nn
@@ -25,11 +25,13 @@ class Batch:
         x: what the model sees: pixels or features, first axis B.
         target: float32 ``[B, K]``: one-hot, soft or multi-hot; ``[B, 2K]`` with a teacher's answers (``distill``).
         draw: of everything random in this step, and a function of (seed, epoch, step) alone.
+        part: the rows that are learnt from here; others are there to be mixed with (see ``parallel``).
     """
 
     x: Tensor
     target: Tensor
     draw: np.random.Generator
+    part: slice = field(default_factory=lambda: slice(None))
 
 
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
@@ -39,8 +41,8 @@ def supervised(loss: Loss) -> Objective:
     """The mean loss of what the model answers."""
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        logits = model(batch.x).float()
-        return loss(logits, batch.target).mean(), logits
+        logits = model(batch.x[batch.part]).float()
+        return loss(logits, batch.target[batch.part]).mean(), logits
 
     return objective
 
@@ -50,8 +52,8 @@ def mixed(loss: Loss, mix: Callable[[Tensor, Tensor, np.random.Generator], tuple
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         x, target = mix(batch.x, batch.target, batch.draw)
-        logits = model(x).float()
-        return loss(logits, target).mean(), logits
+        logits = model(x[batch.part]).float()
+        return loss(logits, target[batch.part]).mean(), logits
 
     return objective
 
