@@ -10,7 +10,7 @@ import inspect
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from visum.config import words_for
@@ -44,7 +44,7 @@ def checked(
     return {**{setting: default for setting, (_, default) in schema.items()}, **given}
 
 
-def known_name(kind: str, name: str, parts: Parts) -> None:
+def known_name(kind: str, name: str, parts: Collection[str]) -> None:
     """Raises ``UsageError`` with the nearest name when ``name`` is none of ``parts``."""
     if name not in parts:
         near = difflib.get_close_matches(name[:100].lower().replace("-", "_"), parts, 1)
