@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from visum.data.mix import cutmix, mixup
-from visum.learn import distill, heads, loop, losses, norms, objectives, optim, schedules, transfer
+from visum.learn import device, distill, heads, loop, losses, norms, objectives, optim, parallel, schedules, transfer
 from visum.models.heads import COSINE
-from visum.runtime import Stage
+from visum.runtime import Stage, place, threads
 from visum.types import Floats, Task, digest_of
 from visum.workflow.ladder import Ground
 from visum.workflow.teacher import Teacher
@@ -52,7 +52,15 @@ class Lesson:
 
 
 def prepared(
-    ground: Ground, model: transfer.Classifier, read: Read, held: Read, tuning: Tuning, batch: int, *, trained: bool
+    ground: Ground,
+    model: transfer.Classifier,
+    read: Read,
+    held: Read,
+    tuning: Tuning,
+    batch: int,
+    *,
+    trained: bool,
+    team: parallel.Team = parallel.ALONE,
 ) -> Lesson:
     """The lesson of a classifier on the train rows of the ground.
 
@@ -64,20 +72,24 @@ def prepared(
         tuning: the settings.
         batch: pictures in one step.
         trained: whether the network brings weights, so that its batch norms keep their statistics.
+        team: the processes that train it; each reads its own pictures, or all where pictures are mixed with others.
     """
     y, k, seed = ground.y[ground.labelled("train")], len(ground.table.classes), ground.seed
     unseen = int(ground.labelled("validation").sum())
     target = transfer.one_hot(y, k)
+    mixing = bool(tuning.mixup or tuning.cutmix)
 
     def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = np.random.default_rng([seed, epoch]).permutation(len(y))
         for at in range(0, len(order), batch):
             some = order[at : at + batch]
-            yield read(epoch, some), target[torch.from_numpy(some)]
+            own = some if mixing else some[parallel.part_of(len(some), team.rank, team.size)]
+            yield read(epoch, own), target[torch.from_numpy(some)]
 
     def logits(classifier: torch.nn.Module) -> Floats:
         numbers = np.array_split(np.arange(unseen), math.ceil(unseen / batch))
-        return np.concatenate([classifier(held(0, some)).numpy() for some in numbers]).astype(np.float32)
+        here = next(classifier.parameters()).device
+        return np.concatenate([classifier(held(0, some).to(here)).float().cpu().numpy() for some in numbers])
 
     def opening(classifier: torch.nn.Module, epoch: int) -> None:
         transfer.UNFREEZE[tuning.unfreeze](classifier, epoch)
@@ -141,6 +153,7 @@ def taught(
     folder: Path,
     key: object,
     stage: Stage,
+    team: parallel.Team = parallel.ALONE,
 ) -> loop.Trained:
     """Train it; the best weights stay in ``lesson.model``.
 
@@ -153,8 +166,11 @@ def taught(
         folder: of checkpoints.
         key: whatever the result depends on that the settings do not tell.
         stage: told of finished images.
+        team: the processes that all do this, with a lesson that each of them has prepared.
     """
-    tuning = lesson.tuning
+    tuning, where = lesson.tuning, place()
+    on = device.chosen(tuning.device, tuning.precision, where.rank % where.near)
+    torch.set_num_threads(max(1, threads() // where.near) if team.size > 1 else threads())
     schedule = schedules.SCHEDULES[tuning.schedule]
     if tuning.warm_up:
         schedule = schedules.warm_up(schedule, tuning.warm_up)
@@ -184,6 +200,9 @@ def taught(
             ]
         ),
         step=stage.step,
+        team=team,
+        device=on.name,
+        precision=on.dtype,
     )
 
 

@@ -82,6 +82,8 @@ def train(
     clip: Annotated[float, Field(ge=0, le=1e6)] = 1.0,
     unfreeze: str = "everything",
     patience: Annotated[int, Field(ge=0, le=tunings.MOST_SETTABLE)] = 0,
+    device: str = tunings.AUTO,
+    precision: str = tunings.AUTO,
     teacher: Path | None = None,
     teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.5,
     teacher_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0,
@@ -131,6 +133,8 @@ def train(
         clip: largest norm of a gradient; 0 for none.
         unfreeze: everything at once, head_first, or gradual.
         patience: epochs without a better validation loss after which it ends; 0: never.
+        device: of training: cpu, cuda, or auto for a graphics card if there is one.
+        precision: of training: float32, bfloat16, or auto for bfloat16 where the hardware has it.
         teacher: a bundle or run of the same classes, from whose answers the network learns besides the labels.
         teacher_share: share of the loss that asks for its answers; the rest asks for the labels.
         teacher_temperature: at which answers are compared: the more, the more the smaller probabilities count.

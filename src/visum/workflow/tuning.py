@@ -36,6 +36,7 @@ class Tuning:
         clip: largest norm of a gradient; 0 for none.
         unfreeze: of ``learn.transfer``.
         patience: epochs without a better validation loss after which it ends; 0: never.
+        device, precision: of ``learn.device``.
     """
 
     cut: str
@@ -61,6 +62,8 @@ class Tuning:
     clip: float
     unfreeze: str
     patience: int
+    device: str = AUTO
+    precision: str = AUTO
 
 
 def check(tuning: Tuning, task: Task) -> None:
@@ -70,12 +73,13 @@ def check(tuning: Tuning, task: Task) -> None:
         UsageError: naming what there is.
     """
     from visum.data.augment import steps
-    from visum.learn import heads, losses, optim, schedules, settings, transfer
+    from visum.learn import device, heads, losses, optim, schedules, settings, transfer
 
     steps(tuning.augment)
     losses.check(tuning.loss or losses.DEFAULT[task], task)
     settings.known_name("optimiser", tuning.optimiser, optim.OPTIMISERS)
     settings.known_name("schedule", tuning.schedule, schedules.SCHEDULES)
+    device.check(tuning.device, tuning.precision)
     settings.known_name("way to unfreeze", tuning.unfreeze, transfer.UNFREEZE)
     settings.known_name("head", tuning.head, heads.HEADS)
     if tuning.head == COSINE and task == "multilabel":
