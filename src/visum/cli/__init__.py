@@ -11,10 +11,12 @@ import errno
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
-from visum.errors import StorageError, VisumError
+from visum.errors import StorageError, UsageError, VisumError
 
+LOOKING = {"--show-batch", "--find-lr", "--help", "-h"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -26,7 +28,8 @@ def main() -> None:
     try:
         code = _run(sys.argv[1:])
     except VisumError as error:
-        _explain(error)
+        if not (isinstance(error, UsageError) and _helping()):  # the first process says the same
+            _explain(error)
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -48,6 +51,10 @@ def _run(arguments: list[str]) -> int:
     from visum.cli.typed import understood
     from visum.runtime import interruptible
 
+    if _helping():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        if arguments[:1] != ["train"] or LOOKING.intersection(arguments):  # one process is enough for that
+            return 0
     sign(arguments)
     command: Any = typer.main.get_command(app)
     try:
@@ -74,6 +81,15 @@ def _run(arguments: list[str]) -> int:
             raise known from error
         raise
     return 0
+
+
+def _helping() -> bool:
+    """Whether this process was started to help another one that shows everything."""
+    from visum.runtime import place
+
+    with contextlib.suppress(UsageError):
+        return place().rank > 0
+    return False
 
 
 def _flush() -> None:

@@ -48,8 +48,10 @@ def visum(
 
 @contextlib.contextmanager
 def watching() -> Iterator[None]:
-    """Progress on standard error: a live bar on a terminal, lines elsewhere."""
-    if sys.stderr.isatty():
+    """Progress on standard error: a live bar on a terminal, lines elsewhere; of several processes only the first shows it."""
+    if runtime.place().rank:
+        yield
+    elif sys.stderr.isatty():
         with Live() as live, runtime.watched(live):
             yield
     else:

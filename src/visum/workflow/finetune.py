@@ -25,9 +25,9 @@ from visum.models import compiled, heads, prefix, zoo
 from visum.models.embed import Augmented, Network, View, reader
 from visum.models.prefix import WHOLE
 from visum.models.weights import digest_of_weights
-from visum.runtime import Stage, threads
+from visum.runtime import Stage, no_step, threads
 from visum.types import Floats, Manifest, rows
-from visum.workflow import plan
+from visum.workflow import crew, plan
 from visum.workflow.history import of_epochs
 from visum.workflow.ladder import FINETUNE, SCRATCH, Ground, Rung
 from visum.workflow.tuning import AUTO, MOST_SETTABLE, Tuning
@@ -35,6 +35,7 @@ from visum.workflow.tuning import AUTO, MOST_SETTABLE, Tuning
 if TYPE_CHECKING:
     import torch
 
+    from visum.learn.loop import Trained
     from visum.workflow.lesson import Lesson
 
 BATCH, SCRATCH_BATCH = 32, 128
@@ -204,7 +205,9 @@ def prepared(
     mean, spread, weight, bias = _head(ground, start, width)
     model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout, tuning.head, tuning.scale)
     model.to(memory_format=torch.channels_last)
-    made = lesson.prepared(ground, model, read, still, tuning, _batch(ground, tuning), trained=start is not None)
+    made = lesson.prepared(
+        *(ground, model, read, still, tuning, _batch(ground, tuning)), trained=start is not None, team=crew.team()
+    )
     return made, halves
 
 
@@ -235,16 +238,9 @@ def climb(
     def room(longest: float) -> bool:
         return left is None or time.perf_counter() - begin + longest + WRITE <= left
 
-    trained = lesson.taught(
-        ground,
-        made,
-        way.epochs,
-        start=from_here,
-        room=room,
-        folder=folder,
-        key=[asdict(way), ground.network.digest],
-        stage=stage,
-    )
+    # engines cannot be sent, and will not be needed: all maps are in the store
+    crew.call(accompany, replace(ground, network=replace(ground.network)), start, tuning, way, folder, from_here)
+    trained = _taught(ground, made, way, folder, from_here, room, stage)
     with torch.no_grad():
         share = _part_of_the_way(ground, made, before) if start and trained.best else 1.0
         z = made.logits(model)
@@ -266,6 +262,28 @@ def climb(
     seconds = time.perf_counter() - begin
     name = FINETUNE if start else SCRATCH
     return Rung(name, detail, seconds, architecture, weights, ground.predictions(z), history)
+
+
+def accompany(ground: Ground, start: Rung | None, tuning: Tuning, way: Course, folder: Path, from_here: float) -> None:
+    """What the other processes do while the first one climbs: prepare the same lesson, and be taught it together."""
+    made, _ = prepared(ground, start, tuning, way, Stage(no_step))
+    _taught(ground, made, way, folder, from_here, lambda _: True, Stage(no_step))
+
+
+def _taught(
+    ground: Ground,
+    made: Lesson,
+    way: Course,
+    folder: Path,
+    from_here: float,
+    room: Callable[[float], bool],
+    stage: Stage,
+) -> Trained:
+    from visum.workflow import lesson
+
+    key = [asdict(way), ground.network.digest]
+    settings = {"start": from_here, "room": room, "folder": folder, "key": key, "stage": stage, "team": crew.team()}
+    return lesson.taught(ground, made, way.epochs, **settings)
 
 
 def _part_of_the_way(ground: Ground, made: Lesson, before: Mapping[str, torch.Tensor]) -> float:

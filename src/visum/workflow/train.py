@@ -27,7 +27,7 @@ from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
-from visum.workflow import audit, beside, finetune, outcome, plan, ready, record
+from visum.workflow import audit, beside, crew, finetune, outcome, plan, ready, record
 from visum.workflow import ladder as climbing
 from visum.workflow import teacher as teachers
 from visum.workflow import tuning as tunings
@@ -40,6 +40,7 @@ UpTo10 = Annotated[float, Field(ge=0, le=10)]
 
 
 @checked
+@crew.together
 def train(
     data: Path,
     *,
