@@ -282,8 +282,9 @@ def _taught(
     from visum.workflow import lesson
 
     key = [asdict(way), ground.network.digest]
-    settings = {"start": from_here, "room": room, "folder": folder, "key": key, "stage": stage, "team": crew.team()}
-    return lesson.taught(ground, made, way.epochs, **settings)
+    return lesson.taught(
+        *(ground, made, way.epochs), start=from_here, room=room, folder=folder, key=key, stage=stage, team=crew.team()
+    )
 
 
 def _part_of_the_way(ground: Ground, made: Lesson, before: Mapping[str, torch.Tensor]) -> float:
