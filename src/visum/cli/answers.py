@@ -92,23 +92,30 @@ def table(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                 print(f"{one_line(answer.id)}\n      unreadable: {plain(answer.error)}", file=file)
                 continue
             print(one_line(answer.id), file=file)
+            if answer.uncertainty is not None:
+                print(f"  passes of dropout disagree by {answer.uncertainty:.3f} nats", file=file)
             for name, p in answer.top:
                 print(f"  {100 * p:5.1f} %  {block * round(20 * p):<20}  {one_line(name)}", file=file)
     return failed
 
 
 def as_csv(answers: Iterable[Answer], out: Path | None, top: int) -> int:
-    """``id, label, probability, error`` and then the top classes in pairs of columns."""
+    """``id, label, probability, error``, the top classes in pairs of columns, and ``uncertainty`` where it was asked for."""
     failed = 0
     with _opened(out) as file:
+        answers, unsure = _peeked(answers)
         writer = csv.writer(file, lineterminator="\n")
         pairs = [f"{what}{n}" for n in range(1, top + 1) for what in ("class", "p")]
-        writer.writerow(["id", "label", "probability", "error", *pairs])
+        writer.writerow(["id", "label", "probability", "error", *pairs, *(["uncertainty"] * unsure)])
         for answer in answers:
             failed += bool(answer.error)
             cells = [cell for name, p in answer.top for cell in (safe_cell(name), f"{p:.6f}")]
             p = "" if answer.error else f"{answer.probability:.6f}"
-            writer.writerow([safe_cell(answer.id), safe_cell(answer.label), p, safe_cell(answer.error), *cells])
+            row = [safe_cell(answer.id), safe_cell(answer.label), p, safe_cell(answer.error), *cells]
+            if unsure:
+                row += [""] * (4 + len(pairs) - len(row))
+                row += ["" if answer.uncertainty is None else f"{answer.uncertainty:.6f}"]
+            writer.writerow(row)
     return failed
 
 
@@ -133,20 +140,22 @@ def as_jsonl(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                     "probability": round(answer.probability, 6),
                     "top": pairs,
                 }
+                if answer.uncertainty is not None:
+                    said["uncertainty"] = round(answer.uncertainty, 6)
             print(as_line(said), file=file)
     return failed
 
 
 def as_parquet(answers: Iterable[Answer], out: Path | None, top: int) -> int:
-    """Columns id, label, probability, error, classes (list), probabilities (list); needs a file to write to."""
+    """Columns id, label, probability, error, classes (list), probabilities (list), uncertainty; needs a file to write to."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if out is None:
         raise UsageError("--format parquet without a file", allowed="--out FILE.parquet", next="--out answers.parquet")
     strings, floats = pa.list_(pa.string()), pa.list_(pa.float64())
-    kinds = [pa.string(), pa.string(), pa.float64(), pa.string(), strings, floats]
-    names = ("id", "label", "probability", "error", "classes", "probabilities")
+    kinds = [pa.string(), pa.string(), pa.float64(), pa.string(), strings, floats, pa.float64()]
+    names = ("id", "label", "probability", "error", "classes", "probabilities", "uncertainty")
     schema = pa.schema(zip(names, kinds, strict=True))
     failed = 0
     with _draft(out) as draft, explained(out), pq.ParquetWriter(str(draft), schema, compression="zstd") as writer:
@@ -159,10 +168,21 @@ def as_parquet(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                 [answer.error or None for answer in group],
                 [[name for name, _ in answer.top] for answer in group],
                 [[p for _, p in answer.top] for answer in group],
+                [answer.uncertainty for answer in group],
             ]
             arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     return failed
+
+
+def _peeked(answers: Iterable[Answer]) -> tuple[Iterable[Answer], bool]:
+    """The same answers, and whether they say how unsure they are: one that is an error says nothing about it."""
+    left, ahead = iter(answers), []
+    for answer in left:
+        ahead.append(answer)
+        if not answer.error or len(ahead) == ROWS:
+            break
+    return itertools.chain(ahead, left), bool(ahead) and ahead[-1].uncertainty is not None
 
 
 def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:

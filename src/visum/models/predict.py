@@ -22,7 +22,7 @@ from visum.data.load import in_order
 from visum.data.memory import from_array, from_pillow
 from visum.data.pixels import fit
 from visum.errors import BundleError, UnreadableImage
-from visum.models import ensemble, heads, weights
+from visum.models import ensemble, heads, uncertain, weights
 from visum.models.classical import CLASSIFIERS, DESCRIPTORS, bag_of_words
 from visum.models.compiled import BATCH
 from visum.models.embed import Network, describe, embed, stored
@@ -43,10 +43,12 @@ class Model:
     Attributes:
         bundle: what was trained.
         engine_name: of ``compiled.ENGINES``, or auto.
+        passes: of Monte Carlo dropout; with any, each picture has that many answers: logits are then ``[B, passes, K]``.
     """
 
     bundle: Bundle
     engine_name: str = "auto"
+    passes: int = 0
     _alone: Lock = field(default_factory=Lock, repr=False)
     _networks: dict[str, Network] = field(default_factory=dict, repr=False)
 
@@ -54,7 +56,7 @@ class Model:
     def members(self) -> tuple[Model, ...]:
         """Of an ensemble; () of any other bundle. Those with one network share it: it is compiled once and runs once."""
         parts = ensemble.members_of(self.bundle)
-        return tuple(Model(part, self.engine_name, self._alone, self._networks) for part in parts)
+        return tuple(Model(part, self.engine_name, 0, self._alone, self._networks) for part in parts)
 
     @property
     def specs(self) -> tuple[Preprocess, ...]:
@@ -121,7 +123,12 @@ class Model:
             if id(network) not in seen:
                 seen[id(network)] = run(squares)
             # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
-            return self.head(stored(seen[id(network)][:, self.stage_columns]))
+            features = stored(seen[id(network)][:, self.stage_columns])
+            if self.passes:
+                mean, rate = self.bundle.weights[uncertain.MEAN], float(self.bundle.architecture[uncertain.RATE])
+                draws = uncertain.dropped(features, mean, rate, self.passes)
+                return np.stack([self.head(rows) for rows in draws], axis=1)
+            return self.head(features)
         return self.head(np.stack([self.describer(square) for square in squares]))
 
 

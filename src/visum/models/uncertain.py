@@ -11,7 +11,28 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.types import Floats
+from visum.errors import UsageError
+from visum.types import Bundle, Floats, Task
+
+MOST = 1000
+RATE, MEAN = "dropout", "dropout.mean"
+"""Where a bundle says how much was left out in training (its architecture), and what a feature that is left out counts as."""
+
+
+def check(bundle: Bundle, number: int) -> None:
+    """Refuse passes that a bundle cannot make.
+
+    Raises:
+        UsageError: fewer than 2 of them, or a bundle that was not trained with dropout.
+    """
+    if not 2 <= number <= MOST:
+        raise UsageError(f"{number} passes of dropout", allowed=f"2 to {MOST}", next="--mc-dropout 20")
+    if MEAN not in bundle.weights:
+        raise UsageError(
+            "this bundle was not trained with dropout, so that no part of what it sees can be left out",
+            allowed="a bundle that finetune or scratch made, with --dropout above 0",
+            next="visum train DATA --budget 4m --dropout 0.2",
+        )
 
 
 def dropped(features: NDArray[np.floating], mean: Floats, rate: float, number: int, seed: int = 0) -> Iterator[Floats]:
@@ -50,3 +71,14 @@ def mutual_information(p: Floats) -> Floats:
 
     told = entropy(p.mean(axis=0)) - entropy(p).mean(axis=0)
     return np.asarray(np.maximum(told if told.ndim == 1 else told.sum(axis=-1), 0), np.float32)
+
+
+def cases(p: Floats, task: Task) -> Floats:
+    """Probabilities ``[S, K]`` of one picture as ``mutual_information`` takes them."""
+    return np.stack([p, 1 - p], axis=-1)[:, None] if task == "multilabel" else p[:, None]
+
+
+def logits_of(p: Floats, task: Task) -> Floats:
+    """Logits ``[N, K]`` that say these probabilities at temperature 1."""
+    p = np.clip(p, 1e-12, 1)
+    return np.asarray(np.log(p) - np.log(np.maximum(1 - p, 1e-12)) if task == "multilabel" else np.log(p), np.float32)

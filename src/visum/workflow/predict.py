@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from visum.data import sources
 from visum.data.load import location
 from visum.errors import UnreadableImage
 from visum.models import predict as running
+from visum.models import uncertain
 from visum.runtime import Step, no_step
 from visum.ship import bundle as bundles
 from visum.types import Bundle, Floats, Manifest, Predictions, decisions, probabilities
@@ -40,6 +41,8 @@ class Answer:
         top: (class, probability), most probable first.
         probabilities: float32 ``[K]``, calibrated.
         error: why there is no answer, or "".
+        uncertainty: with Monte Carlo dropout, what its passes disagree about, in nats: 0 … log K (multilabel: summed over
+            classes); ``probabilities`` are then the mean of the passes.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Answer:
     top: tuple[tuple[str, float], ...]
     probabilities: Floats
     error: str = ""
+    uncertainty: float | None = None
 
 
 class Classifier:
@@ -57,9 +61,11 @@ class Classifier:
         bundle: all there is to know about it.
     """
 
-    def __init__(self, bundle: Bundle, engine: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, engine: str = "auto", mc_dropout: int = 0) -> None:
+        if mc_dropout:
+            uncertain.check(bundle, mc_dropout)
         self.bundle = bundle
-        self._model = running.Model(bundle, engine)
+        self._model = running.Model(bundle, engine, mc_dropout)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -104,16 +110,17 @@ class Classifier:
         b = self.bundle
         if isinstance(logits, UnreadableImage):
             return Answer(name, "", 0.0, (), np.zeros(0, np.float32), logits.reason)
-        one = Predictions(
-            np.array([name], object),
-            logits[None],
-            np.zeros(1, np.int64),
-            b.classes,
-            b.task,
-            "",
-            b.temperature,
-            b.thresholds,
-        )
+        drawn = np.atleast_2d(logits)  # a row for each pass
+
+        def said_by(rows: Floats, temperature: float) -> Predictions:
+            ids, labels = np.array([name] * len(rows), object), np.zeros(len(rows), np.int64)
+            return Predictions(ids, rows, labels, b.classes, b.task, "", temperature, b.thresholds)
+
+        one, unsure = said_by(drawn, b.temperature), None
+        if self._model.passes:
+            each = probabilities(one)
+            unsure = float(uncertain.mutual_information(uncertain.cases(each, b.task))[0])
+            one = said_by(uncertain.logits_of(each.mean(axis=0, keepdims=True), b.task), 1.0)
         p, said = probabilities(one)[0], decisions(one)[0]
         best = np.argsort(-p, kind="stable")[:top]
         if b.task == "multilabel":
@@ -122,7 +129,7 @@ class Classifier:
             label = "|".join(b.classes[k] for k in chosen)
         else:
             sure, label = float(p[said]), b.classes[int(said)]
-        return Answer(name, label, sure, tuple((b.classes[k], float(p[k])) for k in best), p)
+        return Answer(name, label, sure, tuple((b.classes[k], float(p[k])) for k in best), p, "", unsure)
 
 
 def _listed(images: Any) -> Iterator[tuple[str, Any]]:
@@ -141,18 +148,19 @@ def _listed(images: Any) -> Iterator[tuple[str, Any]]:
             yield str(number), image
 
 
-def load(bundle: str | Path, *, engine: str = "auto") -> Classifier:
+def load(bundle: str | Path, *, engine: str = "auto", mc_dropout: int = 0) -> Classifier:
     """A bundle (or the bundle inside a run folder), checked against its own digests; ``"imagenet"`` for the packaged network.
 
     Raises:
         BundleError: nothing there, edited, or newer than this visum.
         UnsafeFile: a pickle, or a file that could exhaust the machine.
-        UsageError: no such engine here.
+        UsageError: no such engine here, or ``mc_dropout`` (passes of Monte Carlo dropout for each picture, 0 for none) of a
+            bundle that was trained without dropout.
     """
     ready.check_settings("predict", engine=engine)
     if str(bundle) == IMAGENET and not Path(bundle).is_dir():
-        return Classifier(running.imagenet(), engine)
-    return Classifier(bundles.read(bundle), engine)
+        return Classifier(running.imagenet(), engine, mc_dropout)
+    return Classifier(bundles.read(bundle), engine, mc_dropout)
 
 
 def table_of(paths: Sequence[str | Path]) -> Manifest:
@@ -167,6 +175,7 @@ def predict(
     top: int = 5,
     engine: str = "auto",
     extra_formats: tuple[str, ...] = (),
+    mc_dropout: int = 0,
     step: Step = no_step,
 ) -> Iterator[Answer]:
     """Answers for files and folders, one at a time; ids are paths below the deepest common folder.
@@ -177,13 +186,14 @@ def predict(
         top: how many (class, probability) pairs each answer lists.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+        mc_dropout: passes of Monte Carlo dropout for each picture; 0 for none.
         step: told of finished pictures.
     """
     ready.check_settings("predict", engine=engine, extra_formats=extra_formats)
     table = table_of([paths] if isinstance(paths, (str, Path)) else paths)
-    model = load(bundle, engine=engine)
+    model = load(bundle, engine=engine, mc_dropout=mc_dropout)
     places = [location(table, row) for row in range(len(table))]
     for name, answer in zip(
         table.ids, model.stream(places, top=top, extra_formats=extra_formats, step=step), strict=True
     ):
-        yield Answer(name, answer.label, answer.probability, answer.top, answer.probabilities, answer.error)
+        yield replace(answer, id=name)
