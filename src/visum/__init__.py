@@ -28,6 +28,7 @@ _HOMES = {
     "doctor": "visum.workflow.doctor",
     "ensemble": "visum.workflow.ensemble",
     "evaluate": "visum.workflow.evaluate",
+    "find_learning_rate": "visum.workflow.find_rate",
     "find_problems": "visum.workflow.audit",
     "list_models": "visum.workflow.catalogue",
     "load": "visum.workflow.predict",
@@ -57,6 +58,7 @@ __all__ = [
     "doctor",
     "ensemble",
     "evaluate",
+    "find_learning_rate",
     "find_problems",
     "list_models",
     "load",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from visum.workflow.doctor import doctor
     from visum.workflow.ensemble import Ensemble, ensemble
     from visum.workflow.evaluate import evaluate
+    from visum.workflow.find_rate import find_learning_rate
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model
     from visum.workflow.predict import Answer, Classifier, load, predict

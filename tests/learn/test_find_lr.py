@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from visum.errors import UsageError
 from visum.learn import optim
-from visum.learn.find_lr import RangeTest, find_lr
+from visum.learn.find_lr import RangeTest, find_lr, suggest
 
 Batch = tuple[Tensor, Tensor]
 
@@ -113,6 +113,40 @@ def test_smoothing_starts_without_a_debt(batches: list[Batch]) -> None:
     model = network()
     found = find_lr(model, batches, still, lambda rate: torch.optim.SGD(model.parameters(), rate), steps=10)
     np.testing.assert_allclose(found.losses, np.full(10, 3.0), rtol=1e-6)
+
+
+def test_a_lucky_first_batch_is_no_fall() -> None:
+    rates, losses = np.geomspace(1e-6, 1, 40).tolist(), [2 - 0.01 * n for n in range(30)] + [3.0] * 10
+    assert suggest(rates, losses) == pytest.approx(rates[29] / 10)
+    assert suggest(rates, [0.1, 0.5, 1.0, *losses[3:]]) == pytest.approx(rates[29] / 10)
+    assert suggest(rates, [3 + 0.01 * n for n in range(40)]) is None
+    assert suggest([], []) is None
+    assert suggest([0.5, 1.0], [2.0, 1.0]) == 0.5, "never below the first"
+
+
+def test_raw_losses_are_those_that_were_smoothed(batches: list[Batch]) -> None:
+    told: list[int] = []
+    found = seek(network(), itertools.cycle(batches), steps=20, step=told.append)
+    running = 0.0
+    for number, value in enumerate(found.raw):
+        running = 0.9 * running + 0.1 * value
+        assert found.losses[number] == pytest.approx(running / (1 - 0.9 ** (number + 1)))
+    assert sum(told) == len(found.rates) == 20
+
+
+def test_gradients_are_clipped_where_a_run_clips_them(batches: list[Batch]) -> None:
+    """A norm of zero stops everything, so that the same batch keeps its loss."""
+    model = network()[0]
+
+    def ours(rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), rate)
+
+    def plain(m: nn.Module, batch: Batch) -> Tensor:
+        return functional.cross_entropy(m(batch[0]), batch[1])
+
+    still = find_lr(model, itertools.repeat(batches[0]), plain, ours, steps=10, clip=1e-9)
+    free = find_lr(model, itertools.repeat(batches[0]), plain, ours, steps=10)
+    assert np.ptp(still.raw) < 1e-6 < np.ptp(free.raw)
 
 
 def test_everything_is_as_before(batches: list[Batch]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -103,7 +104,7 @@ def _show_batch(settings: dict[str, Any], as_json: bool) -> None:
     from visum.workflow.showing import show_batch
 
     with watching():
-        batch = show_batch(**settings)
+        batch = show_batch(**_taken(show_batch, settings))
     if as_json:
         print(as_text(asdict(batch)))
         return
@@ -111,6 +112,47 @@ def _show_batch(settings: dict[str, Any], as_json: bool) -> None:
     show.table(("class", "image"), rows)
     print(f"\nsize    {batch.size} x {batch.size} pixels\npicture {show.name(str(batch.picture))}\n")
     print("Next: the same command without --show-batch")
+
+
+def _find_lr(settings: dict[str, Any], as_json: bool) -> None:
+    from visum.cli.again import again
+    from visum.workflow.find_rate import find_learning_rate
+    from visum.workflow.rate_plot import rate_text
+
+    with watching():
+        found = find_learning_rate(**_taken(find_learning_rate, settings))
+    then = rate = None
+    if found.suggestion is not None:
+        rate = rate_text(found.suggestion)
+        said = {"learning_rate": rate, **_trained(settings)}
+        then = again(sys.argv[1:], said, without=("--find-lr", "--json"))
+    if as_json:
+        print(as_text({**asdict(found), "next": then}))
+        return
+    behind = "the whole network" if found.cut == "none" else f"the network after {found.cut}"
+    print(f"\n{found.optimiser} on {behind}: {found.steps} rates, the loss lowest at {rate_text(found.lowest)}")
+    print(f"picture {show.name(str(found.picture))}\ntable   {show.name(str(found.table))}\n")
+    if then is None:
+        print("No rate is suggested: the loss fell at none of them. Look at the picture.")
+    else:
+        print(f"Suggested learning rate: {rate}\nNext: {show.name(then)}")
+
+
+def _trained(settings: dict[str, Any]) -> dict[str, Any]:
+    """What must be said besides, so that a run trains a network at all."""
+    from visum.models.weights import UNTRAINED
+    from visum.workflow.ladder import FINETUNE, LADDER, PROBE, SCRATCH
+
+    ladder, last = settings["ladder"], SCRATCH if settings["weights"] == UNTRAINED else FINETUNE
+    if last in ladder or (ladder == LADDER and (settings["budget"] is not None or last == SCRATCH)):
+        return {}
+    own = () if ladder == LADDER else ladder
+    return {"ladder": tuple(dict.fromkeys((*own, *((PROBE,) if last == FINETUNE else ()), last)))}
+
+
+def _taken(function: Callable[..., Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Those settings that another function takes, too."""
+    return {key: value for key, value in settings.items() if key in inspect.signature(function).parameters}
 
 
 def _audit(settings: dict[str, Any], as_json: bool) -> None:
@@ -326,6 +368,7 @@ SIGNED = {
 INSTEAD = {
     "train": {
         "show_batch": ("visum.workflow.showing", "show_batch", _show_batch),
+        "find_lr": ("visum.workflow.find_rate", "find_learning_rate", _find_lr),
     },
 }
 """Flags of these commands that do something else with the same settings: the same three."""
@@ -346,7 +389,8 @@ def sign(arguments: Sequence[str]) -> None:
     for name, (module, function, run) in SIGNED.items():
         if name == asked:
             others = {
-                flag: Instead(*other, _first_sentence(*other[:2])) for flag, other in INSTEAD.get(name, {}).items()
+                flag: Instead(show_it, _first_sentence(*home))
+                for flag, (*home, show_it) in INSTEAD.get(name, {}).items()
             }
             app.command(name)(command(name, getattr(import_module(module), function), run, others))
         else:

@@ -6,7 +6,6 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -56,13 +55,10 @@ class Instead(NamedTuple):
     """What a flag makes a command do instead: look, with the same settings, at what it would do.
 
     Attributes:
-        module, function: whose keyword arguments are some of the command's; imported when it is asked for.
-        run: ``(settings, as_json) -> None``.
+        run: ``(settings, as_json) -> None``, all settings of the command.
         words: for ``--help``.
     """
 
-    module: str
-    function: str
     run: Callable[..., None]
     words: str
 
@@ -76,8 +72,7 @@ def command(
         name: what people type.
         function: whose keyword arguments are the settings.
         run: ``(settings, as_json) -> None``.
-        instead: flag, without its dashes → what it does. All settings are checked as ever, and those that the other function
-            does not take are left out.
+        instead: flag, without its dashes → what it does. All settings are checked as ever.
     """
     instead = instead or {}
     help_of = documented(function)
@@ -142,12 +137,7 @@ def command(
         if len(asked) > 1:
             both = " and ".join(f"--{key.replace('_', '-')}" for key in asked)
             raise UsageError(both, allowed="one of them at a time", next=f"visum {name} --help")
-        if not asked:
-            run(settings, as_json)
-            return
-        other = instead[asked[0]]
-        taken = inspect.signature(getattr(import_module(other.module), other.function)).parameters
-        other.run({key: value for key, value in settings.items() if key in taken}, as_json)
+        (instead[asked[0]].run if asked else run)(settings, as_json)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from visum.errors import UsageError
 from visum.learn import optim
+from visum.runtime import Step, no_step
 
 MOST_RATE = 1000.0
 _BELOW_BEST = 10.0  # Smith's and Howard's rule: a tenth of the rate at which the loss was lowest
@@ -27,11 +28,13 @@ class RangeTest(NamedTuple):
         rates: float64 ``[n]``, growing; n is at most the number of steps.
         losses: float64 ``[n]``, smoothed loss at each rate, all finite.
         suggestion: a peak rate for training; None where the loss never fell.
+        raw: float64 ``[n]``, the loss of each step as it was.
     """
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
     suggestion: float | None
+    raw: NDArray[np.float64]
 
 
 def find_lr(
@@ -45,6 +48,8 @@ def find_lr(
     steps: int = 100,
     smooth: float = 0.9,
     diverged: float = 4.0,
+    clip: float | None = None,
+    step: Step = no_step,
 ) -> RangeTest:
     """Train for a few steps at rates that grow from ``low`` to ``high`` by a constant factor, then undo it all.
 
@@ -60,6 +65,8 @@ def find_lr(
         steps: >= 2.
         smooth: in [0, 1), how much of the running mean of the loss a step keeps (start corrected as in Adam).
         diverged: > 1; the end, when the smoothed loss is so many times the best so far and above the first.
+        clip: largest norm of the gradient.
+        step: told of each step.
 
     Raises:
         UsageError: rates or steps out of range.
@@ -72,6 +79,7 @@ def find_lr(
         raise UsageError(f"a range test of {steps} steps", allowed="at least 2", next="100 steps")
     rates: list[float] = []
     losses: list[float] = []
+    raw: list[float] = []
     running = 0.0
     with _undone(model):
         model.train()
@@ -86,18 +94,26 @@ def find_lr(
                 break
             running = smooth * running + (1 - smooth) * now
             rates.append(rate)
+            raw.append(now)
             losses.append(running / (1 - smooth ** (index + 1)))
             if losses[-1] > max(diverged * min(losses), losses[0]):
                 break
             value.backward()  # type: ignore[no-untyped-call]
+            if clip is not None and not math.isfinite(optim.clip(model, clip)):
+                break
             stepper.step()
-    return RangeTest(np.array(rates), np.array(losses), suggest(rates, losses))
+            step(1)
+    return RangeTest(np.array(rates), np.array(losses), suggest(rates, losses), np.array(raw))
 
 
 def suggest(rates: list[float], losses: list[float]) -> float | None:
-    """A tenth of the rate at which the loss was lowest, but none below the first; None where it never fell."""
-    best = int(np.argmin(losses)) if losses else 0
-    return max(rates[best] / _BELOW_BEST, rates[0]) if best else None
+    """A tenth of the rate at which the loss was lowest, but none below the first; None where it never fell.
+
+    The first tenth of the losses is passed over: so few steps are averaged there that a lucky batch looks like a fall.
+    """
+    first = len(losses) // 10
+    best = first + int(np.argmin(losses[first:])) if losses else 0
+    return max(rates[best] / _BELOW_BEST, rates[0]) if best > first else None
 
 
 @contextlib.contextmanager
