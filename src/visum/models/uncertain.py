@@ -51,7 +51,7 @@ def dropped(features: NDArray[np.floating], mean: Floats, rate: float, number: i
     draws = np.random.default_rng(seed)
     away = np.asarray(features, np.float32) - mean
     for _ in range(number):
-        mask = (draws.random(features.shape[1]) >= rate).astype(np.float32) / np.float32(1 - rate)
+        mask = np.asarray(draws.random(features.shape[1]) >= rate, np.float32) / np.float32(1 - rate)
         yield mean + away * mask
 
 
