@@ -139,8 +139,8 @@ def test_mixed_pictures_have_a_row_of_their_own(split_digits: Path, tmp_path: Pa
     table, spec = sources.read(split_digits).manifest, Preprocess(size=96)
     some = showing.chosen(table, spec, (), 0)
     batch = showing.Batch(tmp_path, tuple(some.ids), ("",) * len(some), 96, ("plain",))
-    without = showing.drawn(some, spec, batch, "none", 0.0, 0)
-    page = showing.drawn(some, spec, batch, "none", 1.0, 0)
+    without = showing.drawn(some, spec, batch, "none", {"mixup": 0.0, "cutmix": 0.0}, 0)
+    page = showing.drawn(some, spec, batch, "none", {"mixup": 1.0, "cutmix": 1.0}, 0)
     assert page.shape[0] > without.shape[0] + 96
     top, left = MARGIN + 78 + 30, MARGIN + NAMES
     plain = [page[top + row * 124 : top + row * 124 + 96, left : left + 96].astype(float) for row in range(6)]
@@ -152,6 +152,11 @@ def test_mixed_pictures_have_a_row_of_their_own(split_digits: Path, tmp_path: Pa
     share, partner = draw.beta(1.0, 1.0, 6), draw.permutation(6)  # Zhang et al. 2018, eq. 1
     for row, mixed in enumerate(mixes):
         np.testing.assert_allclose(mixed, share[row] * plain[row] + (1 - share[row]) * plain[partner[row]], atol=1)
+    down = top + 6 * 124 + 96 + 10 + 2 * 18 + 28  # below two lines of captions
+    for row in range(6):
+        cut = page[down : down + 96, left + row * (96 + GAP) : left + row * (96 + GAP) + 96]
+        mine, other = (cut == plain[row]).all(2), (cut == plain[partner[row]]).all(2)
+        assert (mine | other).all(), "each pixel is one of the two pictures'"
 
 
 @pytest.mark.parametrize("function", ["show_batch"])

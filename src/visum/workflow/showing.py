@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,7 @@ from pydantic import Field
 
 from visum import storage
 from visum.data import augment as augmentation
-from visum.data import load, sources
-from visum.data.mix import mixup as mixed
+from visum.data import load, mix, sources
 from visum.data.pixels import fit_batch
 from visum.models import weights as pretrained
 from visum.models.embed import Augmented, View, seen
@@ -27,6 +27,10 @@ from visum.workflow.sheet import Row, contact_sheet
 
 PICTURES, VIEWS = 6, 5
 """Rows of the sheet, and augmented views beside each plain picture."""
+_MIXES: dict[str, Callable[..., tuple[NDArray[Any], NDArray[Any]]]] = {
+    "mixup": mix.mixup,
+    "cutmix": partial(mix.cutmix, channels="last"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def show_batch(
     fit: Fit = "pad",
     augment: str = "light",
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.2,
+    cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0,
     extra_formats: tuple[str, ...] = (),
     seed: int = 0,
 ) -> Batch:
@@ -84,7 +89,7 @@ def show_batch(
         size: working size in pixels; fitted to the pictures if omitted (a run with a budget may choose a smaller one).
         fit: pad, crop or squash.
         augment: none, light, medium, strong, or names like flip,rotation.
-        mixup: alpha of mixed pictures, which get a row of their own; 0 for none.
+        mixup, cutmix: alpha of mixed pictures, which get rows of their own; 0 for none.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         seed: of what is chosen and drawn.
 
@@ -123,7 +128,7 @@ def show_batch(
                 size,
                 ("plain",) if augment == "none" else ("plain", *(f"view {number}" for number in range(1, VIEWS + 1))),
             )
-            page = drawn(some, spec, batch, augment, mixup, seed)
+            page = drawn(some, spec, batch, augment, {"mixup": mixup, "cutmix": cutmix}, seed)
             storage.write_atomic(batch.picture, png(page))
             stage.detail = f"{len(some)} pictures at {size} px"
         storage.evict()
@@ -159,8 +164,19 @@ def _candidates(table: Manifest, seed: int) -> Iterator[int]:
     yield from (int(order[at]) for at in np.argsort(turns, kind="stable"))
 
 
-def drawn(table: Manifest, preprocess: Preprocess, batch: Batch, augment: str, mixup: float, seed: int) -> Pixels:
-    """The sheet, uint8 ``[H, W, 3]``: a row for each picture, a column for each view, and a row of mixed ones below."""
+def drawn(
+    table: Manifest, preprocess: Preprocess, batch: Batch, augment: str, mixes: Mapping[str, float], seed: int
+) -> Pixels:
+    """The sheet, uint8 ``[H, W, 3]``: a row for each picture, a column for each view, and rows of mixed ones below.
+
+    Args:
+        table: indexed rows.
+        preprocess: their geometry.
+        batch: names of rows and columns.
+        augment: names of ``data.augment``.
+        mixes: mixup, cutmix → alpha, 0 for none.
+        seed: of what is drawn.
+    """
     plain = fit_batch(list(load.pictures(table, preprocess)), preprocess)
     views: list[View] = ["plain", *(Augmented(augment, seed, epoch) for epoch in range(len(batch.views) - 1))]
     keys = table.sha256.tolist()
@@ -169,13 +185,13 @@ def drawn(table: Manifest, preprocess: Preprocess, batch: Batch, augment: str, m
         Row(name, where.rsplit("/", 1)[-1], [view[row] for view in tiles])
         for row, (name, where) in enumerate(zip(batch.labels, batch.ids, strict=True))
     ]
-    if mixup:
-        y = targets(table)
-        x: NDArray[Any] = tiles[-1]
-        target: NDArray[Any] = (np.eye(len(table.classes))[y] if y.ndim == 1 else y).astype(np.float32)
-        x, target = mixed(x, target, mixup, np.random.default_rng([seed, 0, 0]))
-        words = [shares(row, table.classes) for row in target]
-        lines.append(Row("mixed", f"mixup, alpha {mixup:g}", list(x), words))
+    y = targets(table)
+    target: NDArray[Any] = (np.eye(len(table.classes))[y] if y.ndim == 1 else y).astype(np.float32)
+    for name, alpha in mixes.items():
+        if alpha:
+            mixed, wanted = _MIXES[name](tiles[-1], target, alpha, np.random.default_rng([seed, 0, 0]))
+            words = [shares(row, table.classes) for row in wanted]
+            lines.append(Row("mixed", f"{name}, alpha {alpha:g}", list(mixed), words))
     drawn_as = "no augmentation" if augment == "none" else f"{augment} augmentation"
     note = f"{preprocess.size} x {preprocess.size} pixels, {preprocess.fit}, {drawn_as}, seed {seed}"
     return contact_sheet("What the model sees", note, batch.views, lines)
