@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from visum.learn import depthwise
+
 
 def still(model: nn.Module) -> None:
     """Put all batch norms into eval mode: to be called after each ``model.train()``."""
@@ -101,19 +103,27 @@ def _convolved(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tenso
     if norm.bias is not None:
         bias = bias + norm.bias
     kernel = convolution.weight * scale[:, None, None, None]
-    same, _ = _timm()
-    if type(convolution) is same:
-        x = _padded(x, kernel.shape[-2:], convolution)
-        return nn.functional.conv2d(x, kernel, bias, convolution.stride, 0, convolution.dilation, convolution.groups)
-    out: Tensor = convolution._conv_forward(x, kernel, bias)
-    return out
+    c = convolution
+    if c.padding_mode != "zeros" or isinstance(c.padding, str):
+        out: Tensor = c._conv_forward(x, kernel, bias)
+        return out
+    padding, same = c.padding, _timm()[0]
+    if type(c) is same:
+        x, padding = _padded(x, c), (0, 0)
+    if depthwise.suits(c.in_channels, c.out_channels, c.groups, c.kernel_size, c.dilation):
+        vertical, horizontal = padding
+        if vertical or horizontal:
+            x = nn.functional.pad(x, (horizontal, horizontal, vertical, vertical))
+        return depthwise.depthwise(x, kernel, bias, c.stride)  # type: ignore[arg-type]
+    return nn.functional.conv2d(x, kernel, bias, c.stride, padding, c.dilation, c.groups)
 
 
-def _padded(x: Tensor, kernel: Any, convolution: nn.Conv2d) -> Tensor:
+def _padded(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     """Maps as TensorFlow pads them, by timm's own rule."""
     from timm.layers.padding import pad_same
 
-    return pad_same(x, kernel, convolution.stride, convolution.dilation)  # type: ignore[arg-type, no-any-return]
+    c = convolution
+    return pad_same(x, c.kernel_size, c.stride, c.dilation)  # type: ignore[arg-type, no-any-return]
 
 
 def _behind(norm: nn.Module, x: Tensor) -> Tensor:
