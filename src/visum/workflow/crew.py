@@ -1,8 +1,8 @@
 """A run of several processes: the first one does everything, the others come in where a network is trained.
 
-Each process is started with the same command (torchrun, ``accelerate launch``, mpirun). The first goes through the story; it alone
-writes into the run folder, decides, prints and opens the test. The others wait, asleep, until it calls them with a function and its
-arguments, and do that function beside it. In the end all of them return what the first one returns.
+Each process is started with the same command (torchrun, ``accelerate launch``, mpirun). The first goes through the story; it
+alone writes into the run folder, decides, prints and opens the test. The others wait, asleep, until it calls them with a function
+and its arguments, and do that function beside it. In the end all of them return what the first one returns.
 
 What is sent are objects of this program between processes of this run, by PyTorch's own means; nothing of it is ever on disk.
 """
@@ -66,6 +66,11 @@ def call(function: Callable[..., Any] | None, *given: Any) -> None:
         _team.agreed(lambda: (function, given))
 
 
+def _nothing() -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
+    """Only the first process has something to say."""
+    return None, ()
+
+
 def _called(team: Team) -> Any:
     """Wait and work until the first process has ended; what it returned."""
     old = {}
@@ -77,7 +82,7 @@ def _called(team: Team) -> Any:
     try:
         while True:
             try:
-                function, given = team.agreed(lambda: (None, ()))
+                function, given = team.agreed(_nothing)
                 if function is None:
                     return given[0]
                 function(*given)
