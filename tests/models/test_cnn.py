@@ -28,6 +28,8 @@ WIDTHS = st.lists(st.integers(1, 4096), min_size=1, max_size=8).map(tuple)
     st.builds(
         Cnn,
         widths=WIDTHS,
+        depth=st.integers(1, 8),
+        stem=st.integers(0, 4096),
         kernel=st.sampled_from(range(1, 16, 2)),
         pool=st.sampled_from(list(cnn.POOLS)),
         activation=st.sampled_from(list(cnn.ACTIVATIONS)),
@@ -127,6 +129,21 @@ def test_without_batch_norm_convolutions_have_a_bias_and_dropout_drops() -> None
     assert torch.equal(network(x), network(x))
     network.train()
     assert not torch.equal(network(x), network(x))
+
+
+def test_stem_and_depth_are_the_layers_that_are_written_by_hand() -> None:
+    network: Any = cnn.build("cnn:stem=4,widths=6,depth=2,pool=average", classes=3)
+    shapes = [tuple(p.shape) for p in network.parameters() if p.ndim == 4]
+    assert shapes == [(4, 3, 5, 5), (6, 4, 3, 3), (6, 6, 3, 3)]
+    x = torch.randn(2, 3, 28, 28)
+    stem, stage = network.stem, network.stages[0]
+    y = functional.relu(stem.norm(functional.conv2d(x, stem.conv.weight, stride=2, padding=2)))
+    assert y.shape[-2:] == (14, 14)
+    y = functional.relu(stage.norm(functional.conv2d(y, stage.conv.weight, padding=1)))
+    y = functional.relu(stage.norm2(functional.conv2d(y, stage.conv2.weight, padding=1)))
+    y = functional.avg_pool2d(y, 2).mean((2, 3))
+    torch.testing.assert_close(network(x), network.classifier(y))
+    assert network.feature_info[0]["reduction"] == 4
 
 
 def test_activations_neither_fade_nor_grow_at_the_start() -> None:

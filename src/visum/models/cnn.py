@@ -1,8 +1,8 @@
 """A small convolutional network of textbook layers, spelled in one line: ``cnn`` or ``cnn:widths=32-64,pool=average``.
 
 The spelling is the architecture's name: whatever takes a name of timm's (``zoo.build``, a bundle, a recipe) takes this one too.
-Each stage is convolution, batch normalisation, activation, 2 x 2 pooling; then the mean over space (Lin et al. 2014,
-"Network In Network", section 3.2), so that any size of picture will do; then fully connected layers with dropout.
+Each stage is convolution, batch normalisation, activation (``depth`` times), 2 x 2 pooling; then the mean over space (Lin et al.
+2014, "Network In Network", section 3.2), so that any size of picture will do; then fully connected layers with dropout.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ SIZE = 64
 """Input side in pixels where nothing else is said; any other will do."""
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "gelu": "GELU", "swish": "SiLU", "mish": "Mish"}
 """Name → class in ``torch.nn``. Swish: Ramachandran et al. 2017; Mish: Misra 2020."""
+STEM = 5
+"""Side of the stem's kernel in pixels."""
 POOLS = {"max": "MaxPool2d", "average": "AvgPool2d"}
 """Name → class in ``torch.nn``; both over 2 x 2 pixels."""
 
@@ -33,6 +35,8 @@ class Cnn:
 
     Attributes:
         widths: channels of each stage; every stage halves the picture.
+        depth: convolutions of each stage, each with its normalisation and activation, before the pooling.
+        stem: channels of a convolution of 5 x 5 in front of all stages that looks at every other pixel; 0: there is none.
         kernel: odd side of the convolutions in pixels; borders are padded, so that only pooling reduces.
         pool: key of ``POOLS``.
         activation: key of ``ACTIVATIONS``.
@@ -42,6 +46,8 @@ class Cnn:
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
+    depth: int = 1
+    stem: int = 0
     kernel: int = 3
     pool: str = "max"
     activation: str = "relu"
@@ -94,6 +100,8 @@ def _one_of(words: dict[str, Any]) -> Setting:
 _SWITCH = {"on": True, "off": False}
 SETTINGS: dict[str, Setting] = {
     "widths": Setting(_numbers, "1 to 8 whole numbers from 1 to 4096, like 32-64-128"),
+    "depth": Setting(lambda text: _number(text, 1, 8), "a whole number from 1 to 8"),
+    "stem": Setting(lambda text: _number(text, 0, 4096), "a whole number from 0 to 4096"),
     "kernel": Setting(_odd, "an odd number from 1 to 15"),
     "pool": _one_of(POOLS),
     "activation": _one_of(ACTIVATIONS),
@@ -169,14 +177,23 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
     layers = parse(name)
     activation, pool = getattr(nn, ACTIVATIONS[layers.activation]), getattr(nn, POOLS[layers.pool])
 
+    def convolved(before: int, width: int, side: int, stride: int) -> dict[str, nn.Module]:
+        """Convolution, normalisation and activation."""
+        plain = not layers.batch_norm
+        parts: dict[str, nn.Module] = {"conv": nn.Conv2d(before, width, side, stride, side // 2, bias=plain)}
+        return parts | ({} if plain else {"norm": nn.BatchNorm2d(width)}) | {"act": activation()}
+
     class Stage(nn.Sequential):
         """Halves the picture, until there is only one pixel left to pool."""
 
         def __init__(self, before: int, width: int) -> None:
-            side, plain = layers.kernel, not layers.batch_norm
-            parts: dict[str, nn.Module] = {"conv": nn.Conv2d(before, width, side, padding=side // 2, bias=plain)}
-            parts |= {} if plain else {"norm": nn.BatchNorm2d(width)}
-            super().__init__(OrderedDict(parts | {"act": activation(), "pool": pool(2)}))
+            parts: dict[str, nn.Module] = {}
+            for at in range(layers.depth):
+                number = str(at + 1) if at else ""  # conv, norm, act, conv2, norm2, act2, … pool
+                named = convolved(before, width, layers.kernel, 1)
+                parts |= {f"{name}{number}": layer for name, layer in named.items()}
+                before = width
+            super().__init__(OrderedDict(parts | {"pool": pool(2)}))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             *others, half = self
@@ -189,11 +206,13 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
             super().__init__()
             self.default_cfg = {"classifier": "classifier"}
             self.num_classes = classes
+            first = 2 if layers.stem else 1
             self.feature_info = [
-                {"num_chs": width, "reduction": 2 ** (at + 1), "module": f"stages.{at}"}
+                {"num_chs": width, "reduction": first * 2 ** (at + 1), "module": f"stages.{at}"}
                 for at, width in enumerate(layers.widths)
             ]
-            befores = (3, *layers.widths[:-1])
+            self.stem = nn.Sequential(OrderedDict(convolved(3, layers.stem, STEM, 2) if layers.stem else {}))
+            befores = (layers.stem or 3, *layers.widths[:-1])
             self.stages = nn.Sequential(*(Stage(*each) for each in zip(befores, layers.widths, strict=True)))
             widths = (layers.widths[-1], *layers.fc)
             hidden: list[nn.Module] = []
@@ -210,7 +229,7 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
                         nn.init.zeros_(module.bias)
 
         def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = self.stages(x)
+            out: torch.Tensor = self.stages(self.stem(x))
             return out
 
         def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
