@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visum.data.pixels import fit, tensor
 from visum.errors import ModelError
-from visum.models import zoo
+from visum.models import pools, zoo
 from visum.types import Pixels, Preprocess
 
 
@@ -198,10 +198,10 @@ def test_a_network_of_two_scales(photos: dict[str, Pixels]) -> None:
 
 def test_pooling_finds_the_axes_of_space() -> None:
     x = torch.arange(2 * 5 * 7 * 7.0).view(2, 5, 7, 7)
-    assert torch.equal(zoo.pooled(x), zoo.pooled(x.permute(0, 2, 3, 1)))
-    assert torch.equal(zoo.pooled(x), zoo.pooled(x.flatten(2).transpose(1, 2)))
-    assert torch.equal(zoo.pooled(x), zoo.pooled(zoo.pooled(x)))
-    assert torch.equal(zoo.pooled([x, x]), torch.cat([zoo.pooled(x)] * 2, dim=1))
+    assert torch.equal(pools.pooled(x), pools.pooled(x.permute(0, 2, 3, 1)))
+    assert torch.equal(pools.pooled(x), pools.pooled(x.flatten(2).transpose(1, 2)))
+    assert torch.equal(pools.pooled(x), pools.pooled(pools.pooled(x)))
+    assert torch.equal(pools.pooled([x, x]), torch.cat([pools.pooled(x)] * 2, dim=1))
 
 
 def test_weights_of_another_network_are_refused() -> None:

@@ -29,7 +29,7 @@ def answers_as_trained(run: Run) -> None:
     np.testing.assert_allclose(again.logits, held.logits, atol=0.03 * np.abs(held.logits).max())
 
 
-@pytest.mark.parametrize("settings", [{"head": "cosine"}])
+@pytest.mark.parametrize("settings", [{"head": "cosine", "pool": "attention"}, {"pool": "bilinear"}])
 def test_it_is_shipped_as_it_was_trained(
     settings: dict[str, Any], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +41,7 @@ def test_it_is_shipped_as_it_was_trained(
     if "head" in settings:
         made = bundle.read(run.bundle)
         assert made.architecture["classifier"] == "cosine"
+        assert made.weights["backbone.visum_pool.query"].any()  # which started at 0
         np.testing.assert_allclose(np.linalg.norm(made.weights["classifier.weight"], axis=0), 16, rtol=1e-5)
 
 
@@ -57,6 +58,7 @@ def test_from_scratch_with_a_cosine_head(digits: Path, tmp_path: Path) -> None:
     ("settings", "words"),
     [
         ({"head": "cosinus"}, "cosine"),
+        ({"pool": "max"}, "bilinear"),
         ({"margin": 0.5}, "margin and scale are of the cosine head"),
         ({"head": "cosine", "margin": 3.0}, "margin is 3.0"),
     ],

@@ -94,15 +94,16 @@ def export(order: Mapping[str, Any]) -> None:
 
     spec = Preprocess.from_json(order["preprocess"])
     tensors = safefile.safe_tensors(order["weights"])
-    backbone = Backbone(order["name"], tensors, spec, tuple(order["stages"]), order["digest"], order["cut"])
+    stages, ends = tuple(order["stages"]), (order["cut"], order["pool"])
+    backbone = Backbone(order["name"], tensors, spec, stages, order["digest"], *ends)
     compiled.write_graph(backbone, spec)
 
 
 def ordered(
-    name: str, stages: tuple[str, ...], digest: str, preprocess: Preprocess, weights: str, *, cut: str = ""
+    name: str, stages: tuple[str, ...], digest: str, preprocess: Preprocess, weights: str, *, cut: str, pool: str
 ) -> dict[str, Any]:
     """What ``export`` takes."""
-    spec = {"preprocess": asdict(preprocess), "weights": weights, "cut": cut}
+    spec = {"preprocess": asdict(preprocess), "weights": weights, "cut": cut, "pool": pool}
     return {"name": name, "stages": list(stages), "digest": digest, **spec}
 
 

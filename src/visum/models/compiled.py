@@ -21,7 +21,7 @@ import numpy as np
 
 from visum import storage
 from visum.errors import ModelError
-from visum.models import aside, sizes
+from visum.models import aside, pools, sizes
 from visum.models.weights import Backbone
 from visum.runtime import threads
 from visum.storage.files import explained
@@ -51,10 +51,14 @@ class Engine:
 def graph_path(backbone: Backbone, preprocess: Preprocess) -> Path:
     """Where the cache keeps the ONNX file of a backbone at one size."""
     spec = [preprocess.size, preprocess.mean, preprocess.std, preprocess.channels]
-    cut = [backbone.cut] if backbone.cut else []
-    key = digest_of([GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages, *cut], spec])
+    key = digest_of([GRAPH_FORMAT, [backbone.digest, backbone.name, backbone.stages, *ends(backbone)], spec])
     name = backbone.name.replace("/", "_").replace(":", "_")
     return storage.cache_folder() / "graphs" / f"{name}-{preprocess.size}-{key[:24]}.onnx"
+
+
+def ends(backbone: Backbone) -> list[str]:
+    """How a network ends, where that is not as usual: part of everything that is kept of it."""
+    return [backbone.cut] if backbone.cut else [f"pool {backbone.pool}"] if backbone.pool != pools.MEAN else []
 
 
 def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
@@ -72,9 +76,8 @@ def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
             waiting = str(Path(folder) / "weights.safetensors")
             with explained(Path(waiting), "TMPDIR"):
                 save_file({name: np.asarray(value, order="C") for name, value in backbone.weights.items()}, waiting)
-            order = aside.ordered(
-                backbone.name, backbone.stages, backbone.digest, preprocess, waiting, cut=backbone.cut
-            )
+            kept = backbone.name, backbone.stages, backbone.digest
+            order = aside.ordered(*kept, preprocess, waiting, cut=backbone.cut, pool=backbone.pool)
             aside.run("export", order)
     return path
 
@@ -158,7 +161,7 @@ def _module(backbone: Backbone, preprocess: Preprocess) -> Any:
 
     if backbone.cut:
         return prefix.split(replace(backbone, preprocess=preprocess), backbone.cut).prefix
-    return zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess)
+    return zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess, backbone.pool)
 
 
 def _refusal(what: str, error: Exception) -> ModelError:

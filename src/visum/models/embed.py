@@ -73,8 +73,8 @@ class Network:
     def digest(self) -> str:
         """Of everything that an embedding depends on: what ``auto`` stands for here, too, since precisions differ."""
         engine, spec = compiled.resolve(self.engine_name), self.preprocess.__dict__
-        cut = [self.backbone.cut] if self.backbone.cut else []
-        return digest_of([compiled.GRAPH_FORMAT, self.backbone.digest, self.backbone.stages, *cut, spec, engine])
+        ends = compiled.ends(self.backbone)
+        return digest_of([compiled.GRAPH_FORMAT, self.backbone.digest, self.backbone.stages, *ends, spec, engine])
 
 
 def embed(

@@ -9,15 +9,15 @@ the case where the prefix is empty.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visum.errors import ModelError
-from visum.models import zoo
-from visum.models.weights import Backbone
+from visum.models import pools, zoo
+from visum.models.weights import Backbone, digest_of_weights
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,34 @@ def cuts(backbone: Backbone) -> tuple[str, ...]:
     return zoo.watched(backbone.name, zoo.build(backbone.name), backbone.stages)
 
 
+def with_pool(backbone: Backbone, name: str) -> Backbone:
+    """A backbone whose last map is pooled otherwise, by a pool that is new.
+
+    Args:
+        backbone: pooled by the mean.
+        name: of ``pools.POOLS``.
+
+    Raises:
+        ModelError: no such pool, or no map to pool.
+    """
+    import torch
+
+    if name == backbone.pool:
+        return backbone
+    size = backbone.preprocess.size
+    network = zoo.loaded(backbone.name, backbone.weights, size)
+    seen: dict[str, Any] = {}
+    watched = zoo.watched(backbone.name, network, backbone.stages)
+    for stage in watched:
+        network.get_submodule(stage).register_forward_hook(lambda _, __, out, stage=stage: seen.__setitem__(stage, out))
+    with torch.no_grad():
+        own = zoo.Last(network)(zoo.Normalise(backbone.preprocess)(torch.zeros(1, size, size, 3, dtype=torch.uint8)))
+    parts = [*(seen[stage] for stage in watched), own]
+    channels = pools.positions(parts[pools.last_map(parts)]).shape[2]
+    weights = {**backbone.weights, **pools.start(name, channels)}
+    return replace(backbone, pool=name, weights=weights, digest=digest_of_weights(weights))
+
+
 def split(backbone: Backbone, cut: str) -> Halves:
     """Cut a backbone after the stage ``cut``; ``none`` leaves the prefix empty.
 
@@ -60,6 +88,7 @@ def split(backbone: Backbone, cut: str) -> Halves:
     network = zoo.loaded(backbone.name, backbone.weights, backbone.preprocess.size)
     watched = zoo.watched(backbone.name, network, backbone.stages)
     last = zoo.Last(network)
+    last.add_module(pools.PLACE, pools.Joined(backbone.pool, backbone.weights))
     spec = backbone.preprocess
     normalise = zoo.Normalise(spec)
     pixels = torch.zeros(1, spec.size, spec.size, 3, dtype=torch.uint8)
@@ -120,8 +149,7 @@ def _graph(
     kept = tuple(stage for stage in watched if start is None or order[calls[f"network.{stage}"]] >= order[start])
     ends = [calls[f"network.{stage}"] for stage in kept]
     with graph.inserting_before(output):
-        parts = [graph.call_function(zoo.pooled, (end,)) for end in (*ends, output.args[0])]
-        output.replace_input_with(output.args[0], graph.call_function(torch.cat, (parts, 1)))
+        output.replace_input_with(output.args[0], graph.call_module(pools.PLACE, ([*ends, output.args[0]],)))
     if start is not None:
         (entrance,) = (node for node in graph.nodes if node.op == "placeholder")
         with graph.inserting_after(entrance):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from visum import safefile, storage
 from visum.errors import ModelError
-from visum.models import aside
+from visum.models import aside, pools
 from visum.types import Bundle, Preprocess
 
 
@@ -38,6 +38,7 @@ class Backbone:
         digest: hex SHA-256 over names and values.
         cut: the stage after which the network ends: its output is then that stage's feature map, flattened, instead of
             pooled embeddings (see ``models.prefix``). "" for the whole network.
+        pool: how the last map is pooled, of ``models.pools``; its tensors are among the weights.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Backbone:
     stages: tuple[str, ...]
     digest: str
     cut: str = ""
+    pool: str = pools.MEAN
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,8 @@ def of_bundle(bundle: Bundle) -> Backbone:
     """The backbone inside a bundle."""
     tensors = {name[9:]: value for name, value in bundle.weights.items() if name.startswith("backbone.")}
     stages = tuple(bundle.architecture["stages"])
-    return Backbone(
-        str(bundle.architecture["backbone"]), tensors, bundle.preprocess, stages, digest_of_weights(tensors)
-    )
+    name, pool = str(bundle.architecture["backbone"]), str(bundle.architecture.get("pool", pools.MEAN))
+    return Backbone(name, tensors, bundle.preprocess, stages, digest_of_weights(tensors), pool=pool)
 
 
 def prepared(name: str) -> bool:

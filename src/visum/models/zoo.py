@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.errors import ModelError
-from visum.models import cnn, sizes
+from visum.models import cnn, pools, sizes
 from visum.types import Preprocess
 
 if TYPE_CHECKING:
@@ -274,7 +274,11 @@ def Normalise(preprocess: Preprocess) -> torch.nn.Module:
 
 
 def trunk(
-    name: str, weights: Mapping[str, NDArray[Any]], stages: Sequence[str], preprocess: Preprocess
+    name: str,
+    weights: Mapping[str, NDArray[Any]],
+    stages: Sequence[str],
+    preprocess: Preprocess,
+    pool: str = pools.MEAN,
 ) -> torch.nn.Module:
     """uint8 pixels ``[B, S, S, 3]`` → float32 embeddings ``[B, D]``: normalisation, network, pooled stages side by side.
 
@@ -283,6 +287,7 @@ def trunk(
         weights: its tensors; a classifier that does not fit is left untrained, since it is not used.
         stages: modules whose outputs are pooled; () takes the last three that timm declares.
         preprocess: mean, std and channel order go into the graph.
+        pool: of ``pools.POOLS``, its tensors among the weights.
 
     Raises:
         ModelError: the weights or the stages are not this architecture's, or it does not take pictures of this size.
@@ -297,7 +302,7 @@ def trunk(
         def __init__(self) -> None:
             super().__init__()
             self.normalise = Normalise(preprocess)
-            self.last = Last(network)
+            self.last, self.join = Last(network), pools.Joined(pool, weights)
             self.local = threading.local()  # what stages yielded, of the batch of the thread that asks
             for stage in caught:
                 modules[stage].register_forward_hook(self._catch(stage))
@@ -310,22 +315,7 @@ def trunk(
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             last = self.last(self.normalise(pixels))
-            return torch.cat([pooled(self.local.__dict__[stage]) for stage in caught] + [pooled(last)], dim=1)
+            joined: torch.Tensor = self.join([*(self.local.__dict__[stage] for stage in caught), last])
+            return joined
 
     return Trunk().eval()
-
-
-def pooled(features: Any) -> torch.Tensor:
-    """Mean over space: ``[B, C, H, W]``, ``[B, H, W, C]`` (told apart by the square axes) or ``[B, N, C]`` → ``[B, C]``.
-
-    Several such tensors in a list (networks of two scales) are pooled one by one and put side by side.
-    """
-    import torch
-
-    if isinstance(features, (list, tuple)):
-        return torch.cat([pooled(each) for each in features], dim=1)
-    mean: torch.Tensor = features
-    if mean.ndim == 4:
-        square_first = mean.shape[1] == mean.shape[2] and mean.shape[2] != mean.shape[3]
-        return mean.mean((1, 2)) if square_first else mean.mean((2, 3))
-    return mean.mean(1) if mean.ndim == 3 else mean

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from visum import storage
 from visum.data.drawn import drawn, squares
 from visum.learn import probe
-from visum.models import compiled, heads, prefix, zoo
+from visum.models import compiled, heads, pools, prefix, zoo
 from visum.models.embed import Augmented, Network, View, reader
 from visum.models.prefix import WHOLE
 from visum.models.weights import digest_of_weights
@@ -107,7 +107,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
     scratch = ground.untrained
     if left is not None and left < WORTH and not scratch:
         return None
-    backbone = ground.network.backbone
+    backbone = prefix.with_pool(ground.network.backbone, tuning.pool)
     candidates = [tuning.cut] if tuning.cut != AUTO else [WHOLE] if scratch else list(_deepest(backbone))
     n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
     usual, most = (USUAL_FROM_SCRATCH, MOST_FROM_SCRATCH) if scratch else (USUAL_EPOCHS, MOST_EPOCHS)
@@ -194,7 +194,7 @@ def prepared(
     from visum.workflow import lesson
 
     torch.set_num_threads(threads())
-    halves = prefix.split(ground.network.backbone, way.cut)
+    halves = prefix.split(prefix.with_pool(ground.network.backbone, tuning.pool), way.cut)
     train, held = (rows(ground.table, np.flatnonzero(ground.labelled(split))) for split in ("train", "validation"))
     if way.cut == WHOLE:
         read, still = _pixels(train, ground, tuning.augment), _pixels(held, ground, "none")
@@ -202,7 +202,7 @@ def prepared(
         read, still = _maps(train, held, ground, tuning, way, halves.shape, stage)
     with torch.no_grad():
         width = halves.suffix.eval()(still(0, np.arange(1))).shape[1]
-    mean, spread, weight, bias = _head(ground, start, width)
+    mean, spread, weight, bias = _head(ground, start, width, pools.added(tuning.pool))
     model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout, tuning.head, tuning.scale)
     model.to(memory_format=torch.channels_last)
     made = lesson.prepared(
@@ -230,7 +230,7 @@ def climb(
 
     begin = time.perf_counter()
     made, halves = prepared(ground, start, tuning, way, stage)
-    model, backbone = made.model, ground.network.backbone
+    model, backbone = made.model, prefix.with_pool(ground.network.backbone, tuning.pool)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         from_here = lesson.score(ground, made, model.eval())[0] if start else -math.inf
@@ -248,9 +248,11 @@ def climb(
     tuned = replace(backbone, weights=tensors, stages=halves.stages, digest=digest_of_weights(tensors))
     compiled.write_graph(tuned, ground.preprocess)
     architecture: dict[str, Any] = {"kind": "probe", "backbone": backbone.name, "stages": list(halves.stages)}
+    if tuning.pool != pools.MEAN:
+        architecture["pool"] = tuning.pool
     place = "head"
     if tuning.head != heads.LINEAR:
-        architecture, place = {**architecture, "classifier": tuning.head}, "classifier"
+        architecture["classifier"], place = tuning.head, "classifier"
     weights: dict[str, NDArray[Any]] = {f"{place}.{key}": value for key, value in model.arrays().items()}
     weights.update({f"backbone.{key}": value for key, value in tensors.items()})
     best = f"best of {len(trained.history)} epochs: {trained.best}" if trained.best else "no epoch beat the probe"
@@ -303,19 +305,26 @@ def _part_of_the_way(ground: Ground, made: Lesson, before: Mapping[str, torch.Te
     return best
 
 
-def _head(ground: Ground, start: Rung | None, width: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean and spread of the ``width`` features that the last layer sees, its weight and its bias: the probe's, or new ones."""
-    k = len(ground.table.classes)
+def _head(ground: Ground, start: Rung | None, width: int, new: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean and spread of the ``width`` features that the head sees, and a linear layer on them: the probe, or a new one.
+
+    The last ``new`` features are of a pool that the probe did not know, and start without a say: rows of length 1.
+    """
+    k, old = len(ground.table.classes), width - new
+    further = np.full(new, max(new, 1) ** -0.5, np.float32)
     if start is None:
         weight = np.random.default_rng(ground.seed).normal(0, START, (width, k)).astype(np.float32)
-        return np.zeros(width, np.float32), np.ones(width, np.float32), weight, np.zeros(k, np.float32)
+        spread = np.concatenate([np.ones(old, np.float32), further])
+        return np.zeros(width, np.float32), spread, weight, np.zeros(k, np.float32)
     train = ground.labelled("train")
-    vectors = np.asarray(ground.vectors[train][:, -width:], np.float32)
+    vectors = np.asarray(ground.vectors[train][:, -old:], np.float32)
     weight, bias = start.weights["head.weight"], start.weights["head.bias"]
-    if len(weight) != width:  # the cut leaves out stages that the probe had seen
+    if len(weight) != old:  # the cut leaves out stages that the probe had seen
         head = probe.fit(vectors, ground.y[train], k)
         weight, bias = head["weight"], head["bias"]
-    return vectors.mean(0), vectors.std(0) + 1e-3, weight, bias
+    weight = np.concatenate([weight, np.zeros((new, k), np.float32)])
+    spread = np.concatenate([vectors.std(0) + np.float32(1e-3), further])
+    return np.concatenate([vectors.mean(0), np.zeros(new, np.float32)]), spread, weight, bias
 
 
 def _pixels(table: Manifest, ground: Ground, augment: str) -> Callable[[int, NDArray[Any]], torch.Tensor]:

@@ -20,7 +20,7 @@ from visum.data import load, sources
 from visum.data import split as splits
 from visum.judge import calibrate
 from visum.judge import evaluate as judge
-from visum.models import aside, heads, predict
+from visum.models import aside, heads, pools, predict
 from visum.models import weights as pretrained
 from visum.models.embed import Network, View, embed, missing, no_vectors
 from visum.runtime import Stages, interruptible
@@ -76,6 +76,7 @@ def train(
     mixup: UpTo10 = 0.2,
     cutmix: UpTo10 = 0.0,
     dropout: Below1 = 0.2,
+    pool: str = pools.MEAN,
     head: str = heads.LINEAR,
     margin: Annotated[float, Field(ge=0, le=1.5)] = tunings.MARGIN,
     scale: Annotated[float, Field(ge=1, le=1000)] = tunings.SCALE,
@@ -127,6 +128,7 @@ def train(
         mixup: alpha of mixed pictures; 0 for none.
         cutmix: alpha of pictures with a box of another one; 0 for none.
         dropout: share of features that is left out in front of the last layer.
+        pool: of the network's last map, where it is trained: mean, attention, or bilinear (products of channels).
         head: linear, or cosine, which compares directions alone: for classes that differ little (ArcFace).
         margin: angle in radians by which the cosine head must win while it is trained.
         scale: largest logit of the cosine head.
@@ -212,8 +214,8 @@ def train(
 
         # Two things are done beside: the first run on a machine builds the network, for which one core is enough, while
         # pictures are decoded; and the audit looks at them while the network does, which leaves Python idle.
-        with ThreadPoolExecutor(1) as pool, aside.ended(), beside.ended() as going_on:
-            preparing = pool.submit(plan.prepare, backbone, weights, spec, engine, seed)
+        with ThreadPoolExecutor(1) as beneath, aside.ended(), beside.ended() as going_on:
+            preparing = beneath.submit(plan.prepare, backbone, weights, spec, engine, seed)
             with stages.stage("decode", len(table)) as stage:
                 table, bad = load.index(table, spec, extra_formats=extra_formats, step=stage.step)
                 stage.detail = f"{len(table):,} images" + (f", {len(bad)} unreadable" if bad else "")
@@ -222,7 +224,7 @@ def train(
             with stages.stage("network") as stage:
                 network = preparing.result()
                 stage.detail = network.backbone.name
-            looking = pool.submit(audit.looks, table, spec, going_on)
+            looking = beneath.submit(audit.looks, table, spec, going_on)
             base, vectors = network.backbone, no_vectors(table)
             if not scratch:
                 fresh = missing(table, network)

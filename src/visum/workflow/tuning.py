@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from visum.errors import UsageError
+from visum.models import pools
 from visum.models.heads import COSINE, LINEAR
 from visum.types import Task
 
@@ -30,7 +31,8 @@ class Tuning:
         schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
         mixup, cutmix: alpha; 0 for none. Where both are given, each step takes one of them.
         dropout: in front of the last layer.
-        head: that layer, of ``learn.heads``.
+        pool: of the last map, of ``models.pools``.
+        head: the last layer, of ``learn.heads``.
         margin, scale: of the cosine head: radians, and its largest logit.
         ema: largest decay of the moving average of weights; 0 for none.
         clip: largest norm of a gradient; 0 for none.
@@ -55,6 +57,7 @@ class Tuning:
     mixup: float
     cutmix: float
     dropout: float
+    pool: str
     head: str
     margin: float
     scale: float
@@ -81,6 +84,7 @@ def check(tuning: Tuning, task: Task) -> None:
     settings.known_name("schedule", tuning.schedule, schedules.SCHEDULES)
     device.check(tuning.device, tuning.precision)
     settings.known_name("way to unfreeze", tuning.unfreeze, transfer.UNFREEZE)
+    settings.known_name("pool", tuning.pool, pools.POOLS)
     settings.known_name("head", tuning.head, heads.HEADS)
     if tuning.head == COSINE and task == "multilabel":
         words = "the cosine head lets classes compete for a picture, and here a picture has any number of labels"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.data.decode import EXTRA_FORMATS, FORMATS, sniff
-from visum.models import ensemble, heads
+from visum.models import ensemble, heads, pools
 from visum.models.combine import COMBINE
 from visum.types import Bundle, Filter, Fit, Preprocess, Task
 
@@ -52,6 +52,12 @@ def faults(bundle: Bundle) -> list[str]:
             found.append(f"stages {short(stages)}, wanted a list of module names")
         if not any(name.startswith("backbone.") for name in bundle.weights):
             found.append("a probe without the weights of its backbone")
+        pool = bundle.architecture.get("pool", pools.MEAN)
+        if not isinstance(pool, str) or pool not in pools.POOLS:
+            found.append(f"a pool {short(pool)}, wanted {', '.join(pools.POOLS)}")
+        else:
+            tensors = [f"backbone.{name}" for name in pools.names(pool)]
+            found += [f"no tensor {name}" for name in tensors if name not in bundle.weights]
     return found
 
 
