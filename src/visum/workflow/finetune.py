@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from visum import storage
 from visum.data.drawn import drawn, squares
+from visum.errors import UsageError
 from visum.learn import probe
 from visum.models import compiled, heads, pools, prefix, zoo
 from visum.models.embed import Augmented, Network, View, reader
@@ -27,7 +28,7 @@ from visum.models.prefix import WHOLE
 from visum.models.weights import digest_of_weights
 from visum.runtime import Stage, no_step, threads
 from visum.types import Floats, Manifest, rows
-from visum.workflow import crew, plan
+from visum.workflow import crew, memory, plan
 from visum.workflow.history import of_epochs
 from visum.workflow.ladder import FINETUNE, SCRATCH, Ground, Rung
 from visum.workflow.tuning import AUTO, MOST_SETTABLE, Tuning
@@ -93,6 +94,10 @@ def decided(facts: dict[str, Any], ground: Ground, tuning: Tuning, left: float |
                 return Course(cut, epochs, views, float(s))
     way = course(ground, tuning, left)
     facts["finetune"] = asdict(way) if way else None
+    if way:
+        from visum.learn import device
+
+        facts["training"] = {**device.chosen(tuning.device, tuning.precision).facts, "processes": crew.team().size}
     return way
 
 
@@ -103,6 +108,9 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
         ground: what it stands on.
         tuning: what was asked for.
         left: seconds, or None for no limit.
+
+    Raises:
+        UsageError: memory does not suffice behind any of the cuts.
     """
     scratch = ground.untrained
     if left is not None and left < WORTH and not scratch:
@@ -118,6 +126,13 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
         if best is not None and best.epochs >= ENOUGH_EPOCHS:
             break
         halves = prefix.split(backbone, cut)
+        try:
+            what = "the whole network" if cut == WHOLE else f"the network after {cut}"
+            memory.check(memory.need(halves.suffix, halves.shape, tuning), _batch(ground, tuning), what)
+        except UsageError:
+            if cut == candidates[-1]:
+                raise
+            continue
         front, step = _costs(ground, halves, whole, _batch(ground, tuning))
         kept = storage.cache_limit() // 2 // (2 * n * math.prod(halves.shape))  # views whose maps the store may hold
 

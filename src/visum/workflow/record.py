@@ -28,12 +28,14 @@ FILES = (
     "predictions",
     "bundle",
     "report.html",
+    "tensorboard",
+    "mlflow",
 )
 SHOWN = ("batch.png", "find_lr.png", "find_lr.csv")
 """What is looked at before a run (``show_batch``, ``find_learning_rate``): a run minds it not, and leaves it there."""
 KEPT = ("plan", "finetune")
 """Blocks of the record that a run which is gone on with takes from what it was."""
-_SAME = ("overwrite", "out", "budget")  # settings that may change without making it another run
+_SAME = ("overwrite", "out", "budget", "log")  # settings that may change without making it another run
 
 
 def own_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:

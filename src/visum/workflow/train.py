@@ -27,7 +27,7 @@ from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
-from visum.workflow import audit, beside, crew, finetune, outcome, plan, ready, record
+from visum.workflow import audit, beside, crew, finetune, logs, outcome, plan, ready, record
 from visum.workflow import ladder as climbing
 from visum.workflow import teacher as teachers
 from visum.workflow import tuning as tunings
@@ -91,6 +91,7 @@ def train(
     teacher_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0,
     engine: str = "auto",
     extra_formats: tuple[str, ...] = (),
+    log: tuple[str, ...] = (),
     strict: bool = False,
     overwrite: bool = False,
     seed: int = 0,
@@ -143,6 +144,7 @@ def train(
         teacher_temperature: at which answers are compared: the more, the more the smaller probabilities count.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+        log: where the history is written besides history.csv: tensorboard, mlflow.
         strict: stop at the first unreadable file instead of going on without it.
         overwrite: replace a run with other settings in ``out``.
         seed: of splits and of everything else that draws.
@@ -168,6 +170,7 @@ def train(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
     )
     master = teachers.read(teacher, teacher_share, teacher_temperature) if teacher is not None else None
+    logs.check(log)
     folder = record.home(data, out)
     command = (
         shlex.join(["visum", *sys.argv[1:]]) if Path(sys.argv[0]).name == "visum" else f"visum.train({str(data)!r})"
@@ -321,6 +324,7 @@ def train(
             made = replace(made, notes=outcome.notes(facts, blocks, findings, best, backbone))
             bundles.write(made, folder / "bundle", outcome.golden(table, model))
             outcome.write(folder, table, findings, outcome.metrics(made, best, rungs, blocks), rungs, answers)
+            logs.write(log, folder, rungs, facts, best)
         facts["seconds"] = stages.seconds()
         facts["status"] = "finished"
         storage.write_json(folder / "run.json", facts)
