@@ -88,17 +88,21 @@ class Course:
 
 def decided(facts: dict[str, Any], ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
     """The course of this run: the one that its record tells of, if it is gone on with, or one that is chosen now."""
-    match facts.get("finetune"):
-        case {"cut": str(cut), "epochs": int(epochs), "views": int(views), "seconds": int(s) | float(s)}:
-            if 1 <= epochs <= MOST_SETTABLE and 1 <= views <= epochs:
-                return Course(cut, epochs, views, float(s))
-    way = course(ground, tuning, left)
+    way = _again(facts.get("finetune")) or course(ground, tuning, left)
     facts["finetune"] = asdict(way) if way else None
-    if way:
+    if way is not None:
         from visum.learn import device
 
         facts["training"] = {**device.chosen(tuning.device, tuning.precision).facts, "processes": crew.team().size}
     return way
+
+
+def _again(told: object) -> Course | None:
+    match told:
+        case {"cut": str(cut), "epochs": int(epochs), "views": int(views), "seconds": int(s) | float(s)}:
+            if 1 <= epochs <= MOST_SETTABLE and 1 <= views <= epochs:
+                return Course(cut, epochs, views, float(s))
+    return None
 
 
 def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
