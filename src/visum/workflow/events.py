@@ -1,8 +1,8 @@
 """Event files of TensorBoard, written byte by byte: numbers with a step and a moment need none of its packages.
 
-A file is a row of records: length, checksum of the length, bytes, checksum of the bytes. The bytes are a protocol buffer, an
-``Event`` with ``wall_time`` (field 1), ``step`` (2), and ``file_version`` (3) or ``summary`` (5) with a ``value`` (1) of ``tag`` (1)
-and ``simple_value`` (2); see TensorFlow's ``event.proto``, ``summary.proto`` and ``record_writer.cc``.
+A file is a row of records: length, checksum of the length, bytes, checksum of the bytes. The bytes are a protocol buffer: an
+``Event`` with ``wall_time`` (field 1), ``step`` (2), and ``file_version`` (3) or ``summary`` (5), whose ``value`` (1) has ``tag``
+(1) and ``simple_value`` (2); see TensorFlow's ``event.proto``, ``summary.proto`` and ``record_writer.cc``.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def need(model: nn.Module, shape: tuple[int, ...], tuning: Tuning) -> Need:
     del out
     probe = torch.nn.Parameter(torch.ones(64, 64))
     optimiser = optim.OPTIMISERS[tuning.optimiser]([{"params": [probe], "share": 1.0}], 1e-3, 0.0)
-    probe.sum().backward()
+    probe.grad = torch.ones_like(probe)
     optimiser.step()
     state = sum(v.numel() for v in optimiser.state[probe].values() if isinstance(v, torch.Tensor)) / probe.numel()
     best, start = 1, 1  # weights of the best epoch, and those from which it began
