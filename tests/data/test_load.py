@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,46 @@ def test_in_order_keeps_order_and_takes_no_more_than_it_needs() -> None:
         assert len(taken) <= at + 2 * threads() + 1
     results.close()
     assert threading.active_count() < 20
+
+
+def test_ahead_gives_the_same_in_order_and_makes_few_too_many() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            made.append(number)
+            yield number
+
+    assert list(load.ahead(items())) == list(range(1000))
+    made.clear()
+    some = load.ahead(items(), 3)
+    assert [next(some) for _ in range(5)] == [0, 1, 2, 3, 4]
+    before = threading.active_count()
+    some.close()
+    assert threading.active_count() < before
+    assert len(made) <= 9
+    assert list(load.ahead([])) == []
+
+
+def test_ahead_makes_the_next_item_while_the_caller_is_busy() -> None:
+    begun = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        begun.set()
+        yield 1
+
+    some = load.ahead(items(), 1)
+    assert next(some) == 0
+    assert begun.wait(10)
+    assert list(some) == [1]
+
+
+def test_ahead_passes_an_error_on_at_its_place() -> None:
+    got: list[float] = []
+    with pytest.raises(ZeroDivisionError):
+        got.extend(load.ahead(1 / (3 - number) for number in range(9)))
+    assert got == [1 / 3, 1 / 2, 1]
 
 
 def test_in_order_passes_an_error_on_at_its_place() -> None:

@@ -26,6 +26,7 @@ SLACK = 2  # bits that resampling alone may flip, added to every Hamming distanc
 RESAVED_BITS = 2  # largest Hamming distance that is searched for in the hashes alone
 DIMENSIONS = 64
 BUCKET = 64  # rows of one band that each hash is compared with
+LEAST_SIDE = 64  # pixels; hashes of smaller pictures agree by chance, so that without embeddings they are no witness
 FLAT = 1.5  # levels of 255; below it a picture has no structure to hash
 _BLOCK = 2048
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)

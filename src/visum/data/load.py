@@ -44,6 +44,33 @@ def in_order(function: Callable[[_In], _Out], items: Iterable[_In], ahead: int =
                 future.cancel()
 
 
+def ahead(items: Iterable[_In], number: int = 2) -> Iterator[_In]:
+    """The same items, made on a thread of their own while the caller is busy with those before; ``number`` of them wait at most.
+
+    An error comes out where its item would have; whoever stops early leaves no thread behind.
+    """
+    source = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[tuple[bool, _In | None]]] = deque()
+
+        def next_one() -> tuple[bool, _In | None]:
+            for item in source:
+                return True, item
+            return False, None
+
+        try:
+            waiting.extend(pool.submit(next_one) for _ in range(number))
+            while True:
+                there, item = waiting.popleft().result()
+                if not there:
+                    return
+                waiting.append(pool.submit(next_one))
+                yield item  # type: ignore[misc]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def location(table: Manifest, row: int) -> str:
     """Absolute path of one row, as the operating system spells it."""
     return os.path.join(table.root, table.paths[row])  # noqa: PTH118 - hot path, and pathlib refuses nothing here

@@ -86,6 +86,8 @@ def pictures(
     found = quality.findings(table, seen[:, : len(quality.MEASURES)], unreadable)
     hashes = seen[:, _HASH].astype(np.uint8)
     if not vectors.shape[1]:
+        if np.median(np.minimum(table.widths, table.heights)) < duplicates.LEAST_SIDE:
+            hashes = np.zeros_like(hashes)  # those of tiny pictures agree by chance: only equal files are copies then
         clusters, copies = duplicates.find(table, hashes)
         return Audited(table, seen, clusters, (*found, *copies))
     clusters, copies = duplicates.find(table, hashes, vectors)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from visum.data.load import ahead
 from visum.data.mix import cutmix, mixup
 from visum.learn import device, distill, heads, loop, losses, norms, objectives, optim, parallel, schedules, transfer
 from visum.models.heads import COSINE
@@ -79,12 +80,15 @@ def prepared(
     target = transfer.one_hot(y, k)
     mixing = bool(tuning.mixup or tuning.cutmix)
 
-    def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def each(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = np.random.default_rng([seed, epoch]).permutation(len(y))
         for at in range(0, len(order), batch):
             some = order[at : at + batch]
             own = some if mixing else some[parallel.part_of(len(some), team.rank, team.size)]
             yield read(epoch, own), target[torch.from_numpy(some)]
+
+    def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return ahead(each(epoch))
 
     def logits(classifier: torch.nn.Module) -> Floats:
         numbers = np.array_split(np.arange(unseen), math.ceil(unseen / batch))
