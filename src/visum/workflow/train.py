@@ -173,7 +173,9 @@ def train(
     logs.check(log)
     folder = record.home(data, out)
     command = (
-        shlex.join(["visum", *sys.argv[1:]]) if Path(sys.argv[0]).name == "visum" else f"visum.train({str(data)!r})"
+        shlex.join(["visum", *sys.argv[1:]])
+        if Path(sys.argv[0]).name in ("visum", "__main__.py")
+        else f"visum.train({str(data)!r})"
     )
     stages = Stages()
     with (
