@@ -249,6 +249,9 @@ def predict(
     top: Annotated[int, typer.Option("--top", help="How many classes to list for each image.")] = 5,
     engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
     extra_formats: Annotated[str, typer.Option("--extra-formats", help="Of TIFF,AVIF,HEIC.")] = "",
+    mc_dropout: Annotated[
+        int, typer.Option("--mc-dropout", help="Passes of Monte Carlo dropout: how unsure each answer is.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
     """Say what is on pictures: top classes with calibrated probabilities."""
@@ -263,7 +266,7 @@ def predict(
     if top < 1:
         raise UsageError(f"--top {top}", allowed="1 or more", next="--top 5")
     extra = tuple(part for part in extra_formats.split(",") if part)
-    answers = run(bundle, paths, top=top, engine=engine, extra_formats=extra)
+    answers = run(bundle, paths, top=top, engine=engine, extra_formats=extra, mc_dropout=mc_dropout)
     failed = WRITERS[chosen](answers, Path(out) if out else None, top)
     if failed:
         print(f"visum: {failed:,} {'image' if failed == 1 else 'images'} could not be read", file=sys.stderr)

@@ -22,7 +22,7 @@ from visum import storage
 from visum.data.drawn import drawn, squares
 from visum.errors import UsageError
 from visum.learn import probe
-from visum.models import compiled, heads, pools, prefix, zoo
+from visum.models import compiled, heads, pools, prefix, uncertain, zoo
 from visum.models.embed import Augmented, Network, View, reader
 from visum.models.prefix import WHOLE
 from visum.models.weights import digest_of_weights
@@ -274,6 +274,8 @@ def climb(
         architecture["classifier"], place = tuning.head, "classifier"
     weights: dict[str, NDArray[Any]] = {f"{place}.{key}": value for key, value in model.arrays().items()}
     weights.update({f"backbone.{key}": value for key, value in tensors.items()})
+    if tuning.dropout:
+        architecture[uncertain.RATE], weights[uncertain.MEAN] = tuning.dropout, model.mean.cpu().numpy().copy()
     best = f"best of {len(trained.history)} epochs: {trained.best}" if trained.best else "no epoch beat the probe"
     if share < 1:
         best += f", {100 * share:.0f} % of the way from the probe to it"
