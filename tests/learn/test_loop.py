@@ -123,6 +123,26 @@ def test_stopped_after_any_epoch_and_gone_on_with_it_ends_with_the_same_bytes(
         assert gone_on.best == uncut.best
 
 
+@pytest.mark.parametrize("name", ["adamw", "momentum"])
+def test_moments_come_back_in_the_memory_order_of_their_weights(tmp_path: Path, name: str) -> None:
+    """Fused kernels take memory as it lies: moments in another order than channels-last weights would move the wrong ones."""
+
+    def build(parameters: Any) -> torch.optim.Optimizer:
+        return OPTIMISERS[name]([{"params": list(parameters), "share": 1.0}], 3e-3, 0.01)
+
+    def channels_last() -> nn.Module:
+        torch.manual_seed(0)
+        parts = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.Flatten(), nn.Linear(192, 10)
+        return nn.Sequential(*parts).to(memory_format=torch.channels_last)
+
+    whole, second = channels_last(), channels_last()
+    run(whole, epochs=3, build=build)
+    save, rooms = tmp_path / "last.safetensors", iter([True, False])
+    run(channels_last(), epochs=3, build=build, save=save, key="k", room=lambda _: next(rooms))
+    run(second, epochs=3, build=build, save=save, key="k")
+    assert same(whole, second)
+
+
 @pytest.mark.parametrize("name", list(OPTIMISERS))
 def test_every_optimiser_goes_on_as_if_it_had_never_stopped(tmp_path: Path, name: str) -> None:
     def build(parameters: Any) -> torch.optim.Optimizer:

@@ -95,6 +95,11 @@ def read(
         own = optimiser.state_dict()["param_groups"]
         groups = [{**group, **held} for group, held in zip(own, facts["groups"], strict=True)]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
+        # fused kernels walk weights and moments side by side in memory: both must lie there in one order (channels-last)
+        for parameter, moments in optimiser.state.items():
+            for name, held in moments.items():
+                if isinstance(held, Tensor) and held.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter).copy_(held)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CorruptFile(
             f"{path} is not a checkpoint of this run: {error}", next="the same command with --overwrite"
