@@ -81,7 +81,8 @@ def mlflow(draft: Path, rungs: Sequence[Rung], facts: Mapping[str, Any], best: R
     from mlflow.entities import Metric, Param
 
     client = MlflowClient(tracking_uri=f"sqlite:///{(draft / 'mlflow.db').resolve()}")
-    home = client.create_experiment("visum", artifact_location=(draft / "artifacts").resolve().as_uri())
+    place = draft.resolve().parent / "mlflow" / "artifacts"  # there are none; the draft's own name must not be told
+    home = client.create_experiment("visum", artifact_location=place.as_uri())
     for rung in rungs:
         tags = {"mlflow.source.name": "visum", "chosen": str(rung is best), "visum": facts["visum"]}
         run = client.create_run(home, run_name=rung.name, tags=tags).info.run_id

@@ -76,7 +76,9 @@ def need(model: nn.Module, shape: tuple[int, ...], tuning: Tuning) -> Need:
     was = {module: module.training for module in model.modules()}
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            out = model.train()(x)  # holds what was kept, so that no address is used twice
+            # in eval mode batch norms keep as much, and learn nothing; what comes out holds all that was kept, so that no
+            # address is used twice
+            out = model.eval()(x)
     finally:
         for module, training in was.items():
             module.training = training
