@@ -33,7 +33,7 @@ PANEL = {
         *("cut", "epochs", "batch", "augment", "loss", "label_smoothing", "optimiser", "learning_rate", "weight_decay"),
         *("layer_decay", "l1", "schedule", "warm_up", "mixup", "cutmix", "dropout", "ema", "clip", "unfreeze"),
         *("teacher", "teacher_share", "teacher_temperature"),
-        *("patience", "pool", "head", "margin", "scale"),
+        *("patience", "pool", "head", "margin", "scale", "device", "precision"),
     ),
 }
 
