@@ -21,7 +21,7 @@ from visum.workflow import ladder as climbing
 from visum.workflow import origin
 from visum.workflow.ladder import TEACHER, Ground, Rung
 
-FIRST = 2 * BATCH
+FIRST = 4 * BATCH
 """Pictures that are asked for before the teacher is timed, and as many for timing it."""
 MOST = 0.5
 """Share of the time that is left which the teacher may take; the rest is for learning from it."""
