@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from visum.errors import CorruptFile, TrainingError
 from visum.learn import checkpoint, loop, objectives
 from visum.learn.optim import OPTIMISERS
+from visum.learn.parallel import ALONE, part_of
 from visum.learn.schedules import constant, cosine
 
 
@@ -43,13 +44,19 @@ def cross_entropy(z: Tensor, t: Tensor) -> Tensor:
     return nn.functional.cross_entropy(z, t, reduction="none")
 
 
-def run(model: nn.Module, *, epochs: int = 3, batch: int = 50, rows: int = 500, **more: Any) -> loop.Trained:
+def run(
+    model: nn.Module, *, epochs: int = 3, batch: int = 50, rows: int = 500, own: bool = False, **more: Any
+) -> loop.Trained:
+    """``own``: of several processes each reads its own rows alone."""
     x, target, y = digits()
+    team = more.get("team", ALONE)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = np.random.default_rng([1, epoch]).permutation(rows)
         for at in range(0, rows, batch):
-            yield x[order[at : at + batch]], target[order[at : at + batch]]
+            some = order[at : at + batch]
+            mine = some[part_of(len(some), team.rank, team.size)] if own else some
+            yield x[mine], target[some]
 
     def validate(m: nn.Module) -> float:
         return float((m(x[1000:]).argmax(1) == y[1000:]).float().mean())

@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,17 @@ def everything() -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+def momentum(parameters: Any) -> torch.optim.Optimizer:
+    """Not Adam: a bias before a batch norm has no gradient but rounding, of which Adam would make steps like any other."""
+    return OPTIMISERS["momentum"]([{"params": list(parameters), "share": 1.0}], 3e-2, 0.01)
+
+
 def trained(team: parallel.Team) -> tuple[nn.Module, Any]:
     """Mixed batches of 50 and a last one of 1, a clip, a moving average, two batches an update."""
     model = everything()
     objective = objectives.mixed(cross_entropy, lambda x, t, draw: mixup(x, t, 0.4, draw))
-    build = lambda p: OPTIMISERS["momentum"]([{"params": list(p), "share": 1.0}], 3e-2, 0.01)  # noqa: E731
     found = run(
-        model, epochs=2, rows=251, steps=6, objective=objective, build=build, rate=3e-2,
+        model, epochs=2, rows=251, steps=6, objective=objective, build=momentum, rate=3e-2,
         clip=1.0, accumulate=2, average=0.9, team=team,
     )  # fmt: skip
     return model, found.history
@@ -151,3 +157,50 @@ def test_nobody_says_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(UsageError, match=r"2 processes.*MASTER_ADDR"):
         parallel.joined(Place(0, 2, 2))
+
+
+class Threads(parallel.Team):
+    """Two processes played by two threads: what is sent lies in a list that both see."""
+
+    wall, sent = threading.Barrier(2, timeout=60), [None, None]
+
+    def total(self, value: Tensor) -> Tensor:
+        self.sent[self.rank] = value.clone()
+        self.wall.wait()
+        summed = self.sent[0] + self.sent[1]
+        self.wall.wait()
+        return summed
+
+    def agreed(self, value: Callable[[], Any]) -> Any:
+        if self.first:
+            self.sent[0] = value()
+        self.wall.wait()
+        found = self.sent[0]
+        self.wall.wait()
+        return found
+
+    def copied(self, model: nn.Module) -> None:
+        """They begin alike."""
+
+
+@pytest.mark.parametrize("mixing", [True, False])
+def test_two_in_one_process_are_one(mixing: bool) -> None:
+    """Batch norms, mixing, a last batch of one row; without mixing each reads its own rows alone. Threads share what draws."""
+    found = [network(0) for _ in range(3)]
+
+    def train(model: nn.Module, team: parallel.Team) -> None:
+        loss = objectives.mixed(cross_entropy, lambda x, t, draw: mixup(x, t, 0.4, draw))
+        if not mixing:
+            loss = objectives.supervised(cross_entropy)
+        settings = {"build": momentum, "rate": 3e-2, "clip": 1.0, "average": 0.9}
+        run(model, epochs=1, rows=251, steps=6, objective=loss, team=team, own=not mixing, **settings)
+
+    threads = [threading.Thread(target=train, args=(found[rank], Threads(rank, 2))) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    train(found[2], parallel.ALONE)
+    for name, value in found[2].state_dict().items():
+        torch.testing.assert_close(found[0].state_dict()[name], value, rtol=1e-4, atol=1e-5)
+        assert torch.equal(found[0].state_dict()[name], found[1].state_dict()[name])
