@@ -115,7 +115,8 @@ def suspects(
     folds = (order[clusters] % FOLDS)[known]
 
     def make() -> tuple[kept.Arrays, dict[str, Any]]:
-        return {"z": probe.out_of_fold(vectors[known], y[known], len(table.classes), folds, strength=STRENGTH)}, {}
+        x = vectors if len(known) == len(vectors) else vectors[known]  # all of them need no second copy
+        return {"z": probe.out_of_fold(x, y[known], len(table.classes), folds, strength=STRENGTH)}, {}
 
     arrays, _ = kept.through("doubts", kept.key(table, network, folds.tolist(), STRENGTH), make)
     z = arrays["z"]
