@@ -17,7 +17,7 @@ from visum import storage
 from visum.data import load, sources
 from visum.data import split as splits
 from visum.errors import TrainingError
-from visum.models import aside, heads, prefix
+from visum.models import aside, heads, pools, prefix
 from visum.models import weights as pretrained
 from visum.models.embed import View, embed, no_vectors
 from visum.runtime import Stage, Stages, interruptible
@@ -97,6 +97,7 @@ def find_learning_rate(
     mixup: UpTo10 = 0.2,
     cutmix: UpTo10 = 0.0,
     dropout: Below1 = 0.2,
+    pool: str = pools.MEAN,
     head: str = heads.LINEAR,
     margin: Annotated[float, Field(ge=0, le=1.5)] = tunings.MARGIN,
     scale: Annotated[float, Field(ge=1, le=1000)] = tunings.SCALE,
@@ -129,7 +130,8 @@ def find_learning_rate(
         loss, label_smoothing, l1: what it is asked for.
         optimiser, weight_decay, layer_decay, clip: how it moves.
         dropout: share of features that is left out in front of the last layer.
-        head, margin, scale: that layer.
+        pool: what the last map becomes a vector by.
+        head, margin, scale: the last layer.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         strict: stop at the first unreadable file.
