@@ -121,6 +121,7 @@ def test_a_lucky_first_batch_is_no_fall() -> None:
     assert suggest(rates, [0.1, 0.5, 1.0, *losses[3:]]) == pytest.approx(rates[29] / 10)
     assert suggest(rates, [3 + 0.01 * n for n in range(40)]) is None
     assert suggest([], []) is None
+    assert suggest(rates, losses, 100.0) is None, "a fall within the noise is none"
     assert suggest([0.5, 1.0], [2.0, 1.0]) == 0.5, "never below the first"
 
 

@@ -185,7 +185,10 @@ class Threads(parallel.Team):
 
 @pytest.mark.parametrize(("mixing", "rows"), [(True, 251), (False, 253)])
 def test_two_in_one_process_are_one(mixing: bool, rows: int) -> None:
-    """Batch norms, mixing, a last batch of one row, or of three; without mixing each reads its own rows alone. Threads share what draws."""
+    """Batch norms, mixing, a last batch of one row, or of three; without mixing each reads its own rows alone.
+
+    Threads share what draws.
+    """
     found = [network(0) for _ in range(3)]
 
     def train(model: nn.Module, team: parallel.Team) -> None:

@@ -18,6 +18,10 @@ from visum.learn import optim
 from visum.runtime import Step, no_step
 
 MOST_RATE = 1000.0
+_FEW, _SURE = (
+    5,
+    3.0,
+)  # losses from which their spread is judged, and how many spreads of a running mean a fall must have
 _BELOW_BEST = 10.0  # Smith's and Howard's rule: a tenth of the rate at which the loss was lowest
 
 
@@ -103,17 +107,24 @@ def find_lr(
                 break
             stepper.step()
             step(1)
-    return RangeTest(np.array(rates), np.array(losses), suggest(rates, losses), np.array(raw))
+    quiet = raw[: len(raw) // 3]  # nothing is learnt yet: batches differ, and that is all
+    noise = float(np.std(quiet)) * math.sqrt((1 - smooth) / (1 + smooth)) if len(quiet) > _FEW else 0.0
+    return RangeTest(np.array(rates), np.array(losses), suggest(rates, losses, _SURE * noise), np.array(raw))
 
 
-def suggest(rates: list[float], losses: list[float]) -> float | None:
+def suggest(rates: list[float], losses: list[float], noise: float = 0.0) -> float | None:
     """A tenth of the rate at which the loss was lowest, but none below the first; None where it never fell.
 
     The first tenth of the losses is passed over: so few steps are averaged there that a lucky batch looks like a fall.
+
+    Args:
+        rates, losses: of the same steps.
+        noise: a fall that is not larger than this is none.
     """
     first = len(losses) // 10
     best = first + int(np.argmin(losses[first:])) if losses else 0
-    return max(rates[best] / _BELOW_BEST, rates[0]) if best > first else None
+    fell = best > first and losses[first] - losses[best] > noise
+    return max(rates[best] / _BELOW_BEST, rates[0]) if fell else None
 
 
 @contextlib.contextmanager
