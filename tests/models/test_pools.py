@@ -112,7 +112,10 @@ def test_slopes_are_finite_where_nothing_is_seen() -> None:
     assert bool(torch.isfinite(x.grad).all())
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224", "squeezenet1_1"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.slow), "vit_tiny_patch16_224", "squeezenet1_1"],
+)
 def test_families(name: str) -> None:
     """Channels last, tokens, and a network whose own output is the last map: attention is another mean of the same columns."""
     own = weights.untrained(name)

@@ -29,6 +29,7 @@ def answers_as_trained(run: Run) -> None:
     np.testing.assert_allclose(again.logits, held.logits, atol=0.03 * np.abs(held.logits).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"head": "cosine", "pool": "attention"}, {"pool": "bilinear"}])
 def test_it_is_shipped_as_it_was_trained(
     settings: dict[str, Any], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -45,6 +46,7 @@ def test_it_is_shipped_as_it_was_trained(
         np.testing.assert_allclose(np.linalg.norm(made.weights["classifier.weight"], axis=0), 16, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_from_scratch_with_a_cosine_head(digits: Path, tmp_path: Path) -> None:
     few = {"weights": "none", "backbone": "cnn:widths=16-32", "size": 16, "batch": 16, "mixup": 0.0}
     more = {"head": "cosine", "margin": 0.2, "scale": 10.0, "augment": "none", "learning_rate": 0.01}
