@@ -109,6 +109,19 @@ def test_ensemble(visum: Visum, run: Run, split_digits: Path, tmp_path: Path) ->
     assert (code, "Missing argument 'BUNDLES'" in err) == (2, True)
 
 
+def test_distill_takes_the_teacher_in_front_and_every_setting_of_train(
+    visum: Visum, run: Run, split_digits: Path, tmp_path: Path
+) -> None:
+    code, _, err = visum("distill", run.folder)
+    assert (code, "Missing argument 'DATA'" in err, "visum distill TEACHER DATA" in err) == (2, True, True)
+    code, out, _ = visum("distill", "--help")
+    assert code == 0
+    for part in ("--teacher-share", "--backbone", "--budget"):
+        assert part in out
+    code, _, err = visum("distill", run.folder, split_digits, "--out", tmp_path / "no", *QUICK)
+    assert (code, "a teacher teaches finetune" in err) == (2, True)
+
+
 def test_verify_exits_4_where_answers_differ(
     visum: Visum, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from visum.cli.flags import command, documented
 from visum.config import Duration
 from visum.errors import RecipeError, UsageError
 from visum.workflow.audit import find_problems
+from visum.workflow.distill import distill
 from visum.workflow.ensemble import ensemble
 from visum.workflow.evaluate import evaluate
 from visum.workflow.train import train
@@ -169,7 +170,7 @@ def test_arguments_in_a_row_are_a_tuple() -> None:
     assert "Missing argument 'DISHES'" in str(told)
 
 
-@pytest.mark.parametrize("function", [train, find_problems, evaluate, ensemble])
+@pytest.mark.parametrize("function", [train, distill, find_problems, evaluate, ensemble])
 def test_every_setting_of_the_story_is_documented(function: Any) -> None:
     words = documented(function)
     names = set(inspect.signature(function).parameters)

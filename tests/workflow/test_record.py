@@ -56,6 +56,27 @@ def test_settings_that_decide_nothing_may_change(tmp_path: Path) -> None:
         pass
 
 
+def test_what_was_planned_stays_planned_where_the_same_run_has_as_much_time(tmp_path: Path) -> None:
+    timed = {**SETTINGS, "budget": 60.0}
+    with opened(tmp_path, timed, "") as facts:
+        facts.update(budget=60.0, plan={"size": 96}, finetune={"cut": "blocks.4"})
+    with opened(tmp_path, timed, "") as facts:
+        assert (facts["plan"], facts["finetune"]) == ({"size": 96}, {"cut": "blocks.4"})
+        facts["budget"] = 60.0
+    with opened(tmp_path, {**timed, "budget": 600.0}, "") as facts:
+        assert (facts["plan"], facts["finetune"]) == (None, None)
+
+
+def test_what_settings_merely_name_makes_another_run(tmp_path: Path) -> None:
+    with opened(tmp_path, SETTINGS, "", beyond={"teacher_digest": "a"}):
+        pass
+    with opened(tmp_path, SETTINGS, "", beyond={"teacher_digest": "a"}):
+        pass
+    other = opened(tmp_path, SETTINGS, "", beyond={"teacher_digest": "b"})
+    with pytest.raises(UsageError, match="other data or settings"), other:
+        pass
+
+
 def test_what_another_run_left_is_cleared_only_where_that_was_asked(tmp_path: Path) -> None:
     with opened(tmp_path, SETTINGS, ""):
         (tmp_path / "metrics.json").write_text("{}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,9 @@ def test_it_says_what_the_bundle_says_calibrated(probe: teacher.Teacher, table: 
     for split, said in (("train", taught.logits), ("validation", taught.rung.validation.logits)):
         wanted = predict.of_table(rows(table, np.flatnonzero(here.labelled(split))), predict.Model(probe.bundle)).logits
         np.testing.assert_allclose(said, wanted / probe.bundle.temperature, rtol=1e-5, atol=1e-5)
+    sent = pickle.loads(pickle.dumps(taught))  # to the other processes of a run  # noqa: S301
+    np.testing.assert_array_equal(sent.logits, taught.logits)
+    assert sent.key == taught.key
     assert (taught.rung.name, taught.rung.architecture, taught.rung.at) == (ladder.TEACHER, None, None)
     assert taught.rung.metrics()["accuracy"].value > 0.8
 
