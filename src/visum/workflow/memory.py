@@ -145,7 +145,7 @@ def check(needed: Need, batch: int, what: str) -> None:
     if needed.bytes(own) <= spare:
         return
     most = needed.most(spare) * here.size
-    sizes = f"about {needed.bytes(own) / 1e9:.2g} GB, and {spare / 1e9:.2g} GB are free"
+    sizes = f"about {needed.bytes(own) / 1e9:,.2f} GB, and {spare / 1e9:,.2f} GB are free"
     got = f"training {what} in batches of {batch:,} takes {sizes}"
     if most:
         raise UsageError(got, allowed=f"batches of at most {most:,}", next=f"--batch {most}")
