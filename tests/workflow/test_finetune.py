@@ -67,6 +67,7 @@ def test_what_was_trained_on_cached_maps_is_what_the_compiled_network_says(
     np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
 
 
+@pytest.mark.slow
 def test_stopped_between_epochs_or_not_the_numbers_are_the_same(digits: Path, tmp_path: Path) -> None:
     from visum.errors import StorageError
     from visum.learn import checkpoint
@@ -168,6 +169,7 @@ def test_a_budget_that_leaves_time_is_used_for_it(digits: Path, tmp_path: Path) 
     assert run.seconds < 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "multilabel"])
 def test_other_kinds_of_problems(kind: str, digits: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -184,6 +186,7 @@ def test_other_kinds_of_problems(kind: str, digits: Path, tmp_path: Path) -> Non
     assert verify(run.bundle).passed
 
 
+@pytest.mark.slow
 def test_it_starts_from_the_probe_wherever_that_stands(digits: Path, tmp_path: Path) -> None:
     names = (ladder.PROBE, "hog+linear_svm", ladder.FINETUNE)
     run = train(digits, out=tmp_path / "run", **{**QUICK, "ladder": names, "epochs": 1})

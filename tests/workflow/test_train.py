@@ -24,12 +24,14 @@ from visum.data import load, sources
 from visum.errors import DataError, Locked, NotEnoughData, RecipeError, StorageError, UsageError, VisumError
 from visum.models import compiled
 from visum.types import Manifest, Predictions, Score, decisions, in_split, probabilities, targets
+from visum.workflow import record
 from visum.workflow.history import COLUMNS
 from visum.workflow.outcome import Run
-from visum.workflow.record import FILES
 from visum.workflow.train import train
 from workflow.helping import SETTINGS, child, facts, limited, timeless, until
 
+FILES = tuple(name for name in record.FILES if name not in ("tensorboard", "mlflow"))
+"""Of a run without ``--log``."""
 QUICK = ("majority", "hog+linear_svm")
 SCORE = {"value", "low", "high", "n", "method"}
 

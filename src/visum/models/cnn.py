@@ -211,7 +211,7 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
                 {"num_chs": width, "reduction": first * 2 ** (at + 1), "module": f"stages.{at}"}
                 for at, width in enumerate(layers.widths)
             ]
-            self.stem = nn.Sequential(OrderedDict(convolved(3, layers.stem, STEM, 2) if layers.stem else {}))
+            self.stem = nn.Sequential(OrderedDict(convolved(3, layers.stem, STEM, 2))) if layers.stem else None
             befores = (layers.stem or 3, *layers.widths[:-1])
             self.stages = nn.Sequential(*(Stage(*each) for each in zip(befores, layers.widths, strict=True)))
             widths = (layers.widths[-1], *layers.fc)
@@ -229,7 +229,7 @@ def build(name: str, classes: int = 1000) -> torch.nn.Module:
                         nn.init.zeros_(module.bias)
 
         def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = self.stages(self.stem(x))
+            out: torch.Tensor = self.stages(x if self.stem is None else self.stem(x))
             return out
 
         def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
