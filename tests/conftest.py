@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    # A processor for each worker: threads of several workers on one processor wait for each other by spinning. Before NumPy is
+    # loaded, so that its products are those of the children that tests start, to the last bit.
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +20,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from visum.workflow.outcome import Run
-
-if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
-    # a processor for each worker: threads of several workers on one processor wait for each other by spinning
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -147,9 +147,9 @@ print(needed.bytes({batch}), peak_memory() - before)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
 def test_a_step_takes_what_was_foretold(name: str) -> None:
-    """Never less than nine tenths of what was seen, and at most twice as much."""
+    """Never less than nine tenths of what was seen, and at most two and a half times as much."""
     code = SEEN.format(path=[str(Path(__file__).parents[1])], name=name, batch=32)
     foretold, seen = map(
         int, subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.split()
     )
-    assert 0.9 * seen < foretold < 2 * seen
+    assert 0.9 * seen < foretold < 2.5 * seen
