@@ -17,6 +17,7 @@ from PIL import Image
 
 import visum
 from visum.errors import BundleError, DataError, ModelError, RecipeError, UnreadableImage, UnsafeFile, VisumError
+from visum.workflow import ladder
 from visum.workflow.outcome import Run
 from visum.workflow.predict import Answer, Classifier, load, predict
 from visum.workflow.train import train
@@ -54,11 +55,12 @@ def test_the_law_of_a_bundle_with_a_network(rung: str, split_digits: Path, tmp_p
     judged = visum.evaluate(made.folder, split_digits)
     block = json.loads((made.folder / "metrics.json").read_text())["splits"]["test"]
     # answers differ in the last bit; where many are equal, as with neighbours, that may turn the order of a pair around
+    close = 5e-3 if rung == ladder.NEAREST else 1e-5
     for name, metric in block["metrics"].items():
         again = judged.metrics["metrics"][name]
         assert {k: again[k] for k in ("n", "method")} == {k: metric[k] for k in ("n", "method")}
         assert [again[k] for k in ("value", "low", "high")] == pytest.approx(
-            [metric[k] for k in ("value", "low", "high")], abs=5e-3
+            [metric[k] for k in ("value", "low", "high")], abs=close
         )
 
 
