@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from visum.cli import commands, progress
+from visum.cli import progress
 from visum.cli.progress import Lines, Live
 from visum.runtime import Stages, watched
 
@@ -95,12 +95,12 @@ def test_who_watches_depends_on_where_standard_error_goes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     used = []
-    monkeypatch.setattr(commands, "Lines", lambda: used.append("lines") or Lines())
-    monkeypatch.setattr(commands, "Live", lambda: used.append("live") or Live())
-    with commands.watching():
+    monkeypatch.setattr(progress, "Lines", lambda: used.append("lines") or Lines())
+    monkeypatch.setattr(progress, "Live", lambda: used.append("live") or Live())
+    with progress.watching():
         pass
-    monkeypatch.setattr(commands.sys.stderr, "isatty", lambda: True)
-    with commands.watching():
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    with progress.watching():
         pass
     assert used == ["lines", "live"]
     assert capsys.readouterr().out == ""

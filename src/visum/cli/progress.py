@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
+from visum import runtime
 from visum.runtime import process_start
 
 WIDTH = 24
@@ -90,3 +93,16 @@ class Live:
         self._progress.remove_task(self._task)
         text = f"[green]✓[/green] {escape(name):<{WIDTH}} [bold]{seconds:6.1f} s[/bold]  [dim]{escape(detail)}[/dim]"
         self._console.print(text, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[None]:
+    """Progress on standard error: a live bar on a terminal, lines elsewhere; of several processes only the first shows it."""
+    if runtime.place().rank:
+        yield
+    elif sys.stderr.isatty():
+        with Live() as live, runtime.watched(live):
+            yield
+    else:
+        with runtime.watched(Lines()):
+            yield
