@@ -27,6 +27,8 @@ def test_it_is_taken_and_says_how_it_is_used(path: Path) -> None:
         untrained=settings["weights"] == "none",
     )
     task: Task = settings["task"] or "multiclass"
-    tuning.check(tuning.Tuning(**{each.name: settings[each.name] for each in fields(tuning.Tuning)}), task)
+    tuning.check(
+        tuning.Tuning(**{each.name: settings[each.name] for each in fields(tuning.Tuning)}), task, settings["backbone"]
+    )
     assert path.read_text().splitlines()[0].startswith("# visum train ")
     assert f"--recipe recipes/{path.name}" in path.read_text().splitlines()[0]

@@ -97,6 +97,7 @@ def find_learning_rate(
     mixup: UpTo10 = 0.2,
     cutmix: UpTo10 = 0.0,
     dropout: Below1 = 0.2,
+    drop_path: Below1 = 0.0,
     pool: str = pools.MEAN,
     head: str = heads.LINEAR,
     margin: Annotated[float, Field(ge=0, le=1.5)] = tunings.MARGIN,
@@ -129,7 +130,7 @@ def find_learning_rate(
         augment, mixup, cutmix: what training sees.
         loss, label_smoothing, l1: what it is asked for.
         optimiser, weight_decay, layer_decay, clip: how it moves.
-        dropout: share of features that is left out in front of the last layer.
+        dropout, drop_path: shares of features in front of the last layer, and of residual branches, that are left out.
         pool: what the last map becomes a vector by.
         head, margin, scale: the last layer.
         engine: auto, openvino, onnxruntime or torch.
@@ -233,7 +234,7 @@ def _ground(stages: Stages, tuning: Tuning, given: dict[str, Any]) -> Ground:
         columns = ("path_column", "label_column", "split_column", "group_column", "group_regex", "delimiter", "task")
         images: Manifest = sources.read(given["data"], **{name: given[name] for name in columns}).manifest
         ready.check_enough(images)
-        tunings.check(tuning, images.task)
+        tunings.check(tuning, images.task, backbone)
         stage.detail = f"{len(images):,} files, {len(images.classes)} classes, {images.task}"
     spec = pretrained.spec(backbone, weights)
     size = given["size"] or plan.sizes(backbone, weights, ready.glance(images, extra_formats).side, spec.size)[0]

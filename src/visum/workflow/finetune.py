@@ -209,7 +209,7 @@ def prepared(
     """
     import torch
 
-    from visum.learn import transfer
+    from visum.learn import stochastic_depth, transfer
     from visum.workflow import lesson
 
     torch.set_num_threads(threads())
@@ -221,6 +221,8 @@ def prepared(
         read, still = _maps(train, held, ground, tuning, way, halves.shape, stage)
     with torch.no_grad():
         width = halves.suffix.eval()(still(0, np.arange(1))).shape[1]
+    if tuning.drop_path:
+        stochastic_depth.fill(halves.suffix, tuning.drop_path)
     mean, spread, weight, bias = _head(ground, start, width, pools.added(tuning.pool))
     model = transfer.Classifier(halves.suffix, mean, spread, weight, bias, tuning.dropout, tuning.head, tuning.scale)
     model.to(memory_format=torch.channels_last)

@@ -76,6 +76,7 @@ def train(
     mixup: UpTo10 = 0.2,
     cutmix: UpTo10 = 0.0,
     dropout: Below1 = 0.2,
+    drop_path: Below1 = 0.0,
     pool: str = pools.MEAN,
     head: str = heads.LINEAR,
     margin: Annotated[float, Field(ge=0, le=1.5)] = tunings.MARGIN,
@@ -129,6 +130,7 @@ def train(
         mixup: alpha of mixed pictures; 0 for none.
         cutmix: alpha of pictures with a box of another one; 0 for none.
         dropout: share of features that is left out in front of the last layer.
+        drop_path: how often the branch of the last residual block is left out; earlier ones less often (stochastic depth).
         pool: of the network's last map, where it is trained: mean, attention, or bilinear (products of channels).
         head: linear, or cosine, which compares directions alone: for classes that differ little (ArcFace).
         margin: angle in radians by which the cosine head must win while it is trained.
@@ -198,7 +200,7 @@ def train(
             table = found.manifest
             ready.check_enough(table)
             if tunes and _chosen(settings, tunings.Tuning):  # the defaults are known to be there: torch can wait
-                tunings.check(tuning, table.task)
+                tunings.check(tuning, table.task, backbone)
             if master is not None:
                 teachers.check(master, table)
             stage.detail = f"{len(table):,} files, {len(table.classes)} classes, {table.task}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from visum.errors import UsageError
-from visum.models import pools
+from visum.models import pools, zoo
 from visum.models.heads import COSINE, LINEAR
 from visum.types import Task
 
@@ -31,6 +31,7 @@ class Tuning:
         schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
         mixup, cutmix: alpha; 0 for none. Where both are given, each step takes one of them.
         dropout: in front of the last layer.
+        drop_path: probability with which the last residual block loses its branch (``learn.stochastic_depth``).
         pool: of the last map, of ``models.pools``.
         head: the last layer, of ``learn.heads``.
         margin, scale: of the cosine head: radians, and its largest logit.
@@ -57,6 +58,7 @@ class Tuning:
     mixup: float
     cutmix: float
     dropout: float
+    drop_path: float
     pool: str
     head: str
     margin: float
@@ -69,14 +71,19 @@ class Tuning:
     precision: str = AUTO
 
 
-def check(tuning: Tuning, task: Task) -> None:
-    """Refuse names that do not exist and a loss that does not fit, before anything is paid for. Loads torch.
+def check(tuning: Tuning, task: Task, backbone: str) -> None:
+    """Refuse names that do not exist and settings that do not fit, before anything is paid for. Loads torch.
+
+    Args:
+        tuning: what is asked for.
+        task: what the data asks for.
+        backbone: the architecture that is trained.
 
     Raises:
         UsageError: naming what there is.
     """
     from visum.data.augment import steps
-    from visum.learn import device, heads, losses, optim, schedules, settings, transfer
+    from visum.learn import device, heads, losses, optim, schedules, settings, stochastic_depth, transfer
 
     steps(tuning.augment)
     losses.check(tuning.loss or losses.DEFAULT[task], task)
@@ -86,6 +93,8 @@ def check(tuning: Tuning, task: Task) -> None:
     settings.known_name("way to unfreeze", tuning.unfreeze, transfer.UNFREEZE)
     settings.known_name("pool", tuning.pool, pools.POOLS)
     settings.known_name("head", tuning.head, heads.HEADS)
+    if tuning.drop_path:
+        stochastic_depth.check(zoo.build(backbone), backbone)
     if tuning.head == COSINE and task == "multilabel":
         words = "the cosine head lets classes compete for a picture, and here a picture has any number of labels"
         raise UsageError(words, allowed="binary and multiclass tasks", next=f"--head {LINEAR}")
