@@ -47,9 +47,15 @@ function trouble(error, again = null) {
   show($("trouble"));
 }
 
+const OF_THE_PICTURE = new Set([400, 413, 415, 422]);
+
+/** An error of this one picture, and not of the server, says which picture. */
+const named = (file, error) =>
+  OF_THE_PICTURE.has(error.status) ? new ApiError(`${file.name}: ${error.message}`, error.next, error.status) : error;
+
 // ---- one picture ----------------------------------------------------------------------------------------------------
 
-function display(file, answer, spoken = true) {
+function display(file, answer) {
   const said = answerView.answered(file, answer, state.model, state.cut, (error) => trouble(error));
   document.body.classList.add("answered");
   show($("slide"));
@@ -58,7 +64,7 @@ function display(file, answer, spoken = true) {
     const { labels = [] } = answer;
     asking($("feedback"), answer, state.model, labels, (error) => trouble(error));
   }
-  if (spoken) $("spoken").textContent = said;
+  $("spoken").textContent = said;
 }
 
 async function one(file) {
@@ -67,6 +73,7 @@ async function one(file) {
   state.rows = [];
   show($("many"), false);
   show($("answer"), false);
+  show($("slide"), false);
   $("status").textContent = "Looking …";
   try {
     const answer = await predict(file, state.model, state.model.classes.length);
@@ -79,7 +86,7 @@ async function one(file) {
   } catch (error) {
     if (turn !== state.turn) return;
     state.one = { file, answer: null };
-    trouble(error, () => one(file));
+    trouble(named(file, error), () => one(file));
   }
 }
 
