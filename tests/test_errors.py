@@ -17,6 +17,7 @@ from visum.errors import (
     ModelError,
     NotEnoughData,
     RecipeError,
+    ServerError,
     StorageError,
     UnreadableImage,
     UnsafeFile,
@@ -53,7 +54,7 @@ def test_a_message_says_what_was_got_what_is_allowed_and_what_to_do() -> None:
     ("kind", "code"),
     [
         (VisumError, 1), (UsageError, 2), (DataError, 3), (NotEnoughData, 3), (ModelError, 4), (BundleError, 4),
-        (UnsafeFile, 4), (StorageError, 5), (Locked, 5), (CorruptFile, 5),
+        (UnsafeFile, 4), (StorageError, 5), (Locked, 5), (CorruptFile, 5), (ServerError, 6),
     ],
 )  # fmt: skip
 def test_exit_codes(kind: type[VisumError], code: int) -> None:

@@ -14,6 +14,7 @@ _HOMES = {
     "Answer": "visum.workflow.predict",
     "Bundle": "visum.types",
     "Classifier": "visum.workflow.predict",
+    "Client": "visum.serve.client",
     "Embeddings": "visum.types",
     "Ensemble": "visum.workflow.ensemble",
     "Finding": "visum.types",
@@ -43,6 +44,7 @@ __all__ = [
     "Answer",
     "Bundle",
     "Classifier",
+    "Client",
     "Embeddings",
     "Ensemble",
     "Finding",
@@ -71,6 +73,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from visum.errors import VisumError
+    from visum.serve.client import Client
     from visum.types import Bundle, Embeddings, Finding, Manifest, Predictions, Preprocess, Score, probabilities
     from visum.workflow.audit import find_problems
     from visum.workflow.catalogue import list_models

@@ -13,6 +13,7 @@ VisumError                     everything visum raises on purpose
 ├── StorageError               disk full, unwritable, changed under our feet       exit 5
 │   ├── Locked                 another run owns this folder
 │   └── CorruptFile            bytes on disk are not the bytes that were written
+├── ServerError                a server does not answer, or is in trouble         exit 6
 └── Interrupted                SIGINT (exit 130) or SIGTERM (exit 143)
 """
 
@@ -110,6 +111,12 @@ class Locked(StorageError):
 
 class CorruptFile(StorageError):
     """Bytes on disk are not the bytes that were written."""
+
+
+class ServerError(VisumError):
+    """A server does not answer, answers that it cannot, or is not one of ours."""
+
+    exit_code = 6
 
 
 class Interrupted(VisumError):
