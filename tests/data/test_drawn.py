@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from visum.data import load, sources
-from visum.data.drawn import drawn, squares
+from visum.data.drawn import drawn, sides, squares
 from visum.data.pixels import fit
 from visum.types import Manifest, Preprocess
 
@@ -41,3 +41,14 @@ def test_a_row_depends_on_epoch_seed_and_file_alone(table: Manifest) -> None:
 def test_none_is_the_picture_itself(table: Manifest) -> None:
     read, some = squares(table, SPEC), np.arange(20)
     np.testing.assert_array_equal(drawn(table, SPEC, "none", 0, read)(1, some), read(some))
+
+
+def test_pictures_grow_to_the_working_size() -> None:
+    assert sides(64, None, 3) == (64, 64, 64)
+    assert sides(64, 32, 6) == (32, 40, 48, 56, 64, 64)
+    assert sides(32, 16, 1) == (32,)
+    for size, start, epochs in ((224, 128, 10), (28, 16, 7), (300, 17, 20)):
+        grown = sides(size, start, epochs)
+        assert list(grown) == sorted(grown)
+        assert grown[0] == start
+        assert grown[-(-(-epochs // 3)) :] == (size,) * -(-epochs // 3)

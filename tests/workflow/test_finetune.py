@@ -18,7 +18,7 @@ from visum.models import predict, weights
 from visum.models.embed import Augmented, Network, embed
 from visum.ship import bundle
 from visum.types import Manifest, Predictions, in_split, rows
-from visum.workflow import finetune, ladder
+from visum.workflow import course, finetune, ladder
 from visum.workflow.tuning import Tuning
 from workflow.helping import facts, timeless
 from workflow.test_train import mosaics
@@ -141,10 +141,10 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
 
     ground = Ground()
     ground.network = Network(weights.find(size=64), weights.find(size=64).preprocess)  # type: ignore[attr-defined]
-    monkeypatch.setattr(finetune.plan, "speed", lambda _: 0.01)
+    monkeypatch.setattr(course.plan, "speed", lambda _: 0.01)
     costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002)}
-    monkeypatch.setattr(finetune, "_costs", lambda _, halves, *__: costs[halves.stages[:1]])
-    chosen = [finetune.course(ground, USUAL, left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
+    monkeypatch.setattr(course, "_costs", lambda _, halves, *__: costs[halves.stages[:1]])
+    chosen = [course.course(ground, USUAL, left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
     told = [way and (way.cut, way.epochs) for way in chosen]
     assert told[0] is None
     assert told[1] == ("blocks.5", 4)
@@ -152,8 +152,8 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
     assert told[3] is not None
     assert told[3][0] == "blocks.4"
     assert told[3][1] > 3
-    assert told[4] == ("blocks.4", finetune.MOST_EPOCHS)
-    assert told[5] == ("blocks.4", finetune.USUAL_EPOCHS)
+    assert told[4] == ("blocks.4", course.MOST_EPOCHS)
+    assert told[5] == ("blocks.4", course.USUAL_EPOCHS)
     for way, left in zip(chosen[1:5], (40, 100, 200, 1000), strict=True):
         assert way is not None
         assert way.seconds <= left
@@ -164,7 +164,7 @@ def test_a_budget_that_leaves_time_is_used_for_it(digits: Path, tmp_path: Path) 
     run = train(digits, out=tmp_path / "run", size=64, budget=90.0)
     way = facts(run.folder)["finetune"]
     assert ladder.FINETUNE in run.ladder
-    assert finetune.ENOUGH_EPOCHS <= way["epochs"] <= finetune.MOST_EPOCHS  # what fits depends on the machine
+    assert course.ENOUGH_EPOCHS <= way["epochs"] <= course.MOST_EPOCHS  # what fits depends on the machine
     assert way["views"] == -(-way["epochs"] // 2)
     assert run.seconds < 90
 

@@ -51,6 +51,35 @@ def test_cutmix_mixup_l1_and_an_average_of_weights_together(digits: Path, tmp_pa
     assert verify(run.bundle).passed
 
 
+def test_pictures_grow_while_it_learns(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visum.learn import objectives
+
+    usual, sides = objectives.supervised, []
+
+    def watched(loss: Any) -> Any:
+        wanted = usual(loss)
+
+        def objective(model: Any, batch: Any) -> Any:
+            sides.append(batch.x.shape[-1])
+            return wanted(model, batch)
+
+        return objective
+
+    monkeypatch.setattr(objectives, "supervised", watched)
+    run = train(digits, out=tmp_path / "run", epochs=3, start_size=16, **{**CNN, "size": 32})
+    assert sorted(set(sides)) == [16, 24, 32]
+    assert sides == sorted(sides)
+    assert verify(run.bundle).passed
+
+
+@pytest.mark.slow
+def test_a_residual_network_with_branches_left_out(digits: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"weights": "none", "backbone": "resnet10t", "size": 32, "epochs": 1}
+    plain, dropped = (train(digits, out=tmp_path / str(p), drop_path=p, **settings) for p in (0.0, 0.5))
+    assert verify(dropped.bundle).passed
+    assert timeless(plain.folder) != timeless(dropped.folder)
+
+
 @pytest.mark.slow
 def test_a_budget_says_how_long(digits: Path, tmp_path: Path) -> None:
     run = train(digits, out=tmp_path / "run", budget=30.0, **CNN)
@@ -71,6 +100,10 @@ def test_any_architecture_of_timm(digits: Path, tmp_path: Path) -> None:
         ({"ladder": ("finetune",)}, "scratch"),
         ({"backbone": "cnn:width=3"}, "widths"),
         ({"backbone": "no_such_net"}, "no_such_net"),
+        ({"drop_path": 0.1}, "no residual branches"),
+        ({"start_size": 16}, "less than 16, the size they grow to"),
+        ({"start_size": 16, "cut": "blocks.4"}, "--cut none"),
+        ({"start_size": 32, "backbone": "vit_tiny_patch16_224"}, "made for pictures of 224 px"),
     ],
 )
 def test_what_cannot_be_is_told(digits: Path, tmp_path: Path, settings: dict[str, Any], words: str) -> None:

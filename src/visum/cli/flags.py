@@ -31,21 +31,9 @@ PANEL = {
     "Model": ("backbone", "weights", "size", "fit", "views", "ladder", "engine"),
     "Training a network": (
         *("cut", "epochs", "batch", "augment", "loss", "label_smoothing", "optimiser", "learning_rate", "weight_decay"),
-        *(
-            "layer_decay",
-            "l1",
-            "schedule",
-            "warm_up",
-            "mixup",
-            "cutmix",
-            "dropout",
-            "drop_path",
-            "ema",
-            "clip",
-            "unfreeze",
-        ),
+        *("layer_decay", "l1", "schedule", "warm_up", "mixup", "cutmix", "dropout", "drop_path", "start_size"),
+        *("ema", "clip", "unfreeze", "patience", "pool", "head", "margin", "scale", "device", "precision"),
         *("teacher", "teacher_share", "teacher_temperature"),
-        *("patience", "pool", "head", "margin", "scale", "device", "precision"),
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,26 @@ HELD = 256 << 20
 
 Squares = Callable[[NDArray[np.integer]], Pixels]
 """Row numbers ``[B]`` → uint8 ``[B, S, S, 3]``."""
+
+
+STEP = 8
+"""Sides on the way to the working size are multiples of it: odd ones leave borders behind strides."""
+
+
+def sides(size: int, start: int | None, epochs: int) -> tuple[int, ...]:
+    """Side of the pictures in each epoch: growing evenly from ``start``, and full in the last third (progressive resizing:
+    Howard 2018; Tan & Le 2021, section 4).
+
+    Args:
+        size: in pixels, of the last epochs and of everything that is judged.
+        start: of the first epoch; None: they do not grow.
+        epochs: >= 1.
+    """
+    if start is None:
+        return (size,) * epochs
+    rise = epochs - math.ceil(epochs / 3)
+    grown = [start + (size - start) * epoch / rise for epoch in range(rise)]
+    return (*(max(start, STEP * round(side / STEP)) for side in grown), *(size,) * (epochs - rise))
 
 
 def squares(table: Manifest, preprocess: Preprocess, *, most: int = HELD) -> Squares:

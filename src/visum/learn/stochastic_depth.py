@@ -1,8 +1,8 @@
-"""Stochastic depth: in training some pictures go without the branch of a residual block, so that blocks cannot lean on each other.
+"""Stochastic depth: some pictures go without the branch of a residual block while it is trained, so that no block leans on another.
 
 Huang et al. 2016, "Deep Networks with Stochastic Depth": the later a block, the more often; the last one with the
-probability that is asked for, the first ones hardly ever (their eq. 4). The networks of timm and torchvision have places for it, empty unless
-they are built otherwise; they are filled here, so that it can be asked of any network, cut or not.
+probability that is asked for, the first ones hardly ever (their eq. 4). The networks of timm and torchvision have places for it,
+empty unless they are built otherwise; they are filled here, so that it can be asked of any network, cut or not.
 """
 
 from __future__ import annotations

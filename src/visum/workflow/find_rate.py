@@ -25,6 +25,7 @@ from visum.types import Embeddings, Fit, Manifest, Task, in_split, rows
 from visum.workflow import audit, finetune, ladder, plan, ready, record
 from visum.workflow import tuning as tunings
 from visum.workflow.checked import checked
+from visum.workflow.course import Course
 from visum.workflow.ladder import Ground
 from visum.workflow.rate_plot import rate_plot
 from visum.workflow.showing import png
@@ -162,7 +163,7 @@ def find_learning_rate(
             here = prefix.WHOLE if ground.untrained else prefix.cuts(ground.network.backbone)[0]
         n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
         with stages.stage("prepare", 0 if here == prefix.WHOLE else n + held) as stage:
-            lesson, _ = finetune.prepared(ground, start, tuning, finetune.Course(here, 1, 1, 0.0), stage)
+            lesson, _ = finetune.prepared(ground, start, tuning, Course(here, 1, 1, 0.0), stage)
             stage.detail = "the whole network" if here == prefix.WHOLE else f"after {here}"
         with stages.stage("range test", STEPS) as stage:
             seen = tested(lesson, stage)

@@ -28,6 +28,7 @@ from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
 from visum.workflow import audit, beside, crew, finetune, logs, outcome, plan, ready, record
+from visum.workflow import course as courses
 from visum.workflow import ladder as climbing
 from visum.workflow import teacher as teachers
 from visum.workflow import tuning as tunings
@@ -77,6 +78,7 @@ def train(
     cutmix: UpTo10 = 0.0,
     dropout: Below1 = 0.2,
     drop_path: Below1 = 0.0,
+    start_size: Annotated[int, Field(ge=16, le=4096)] | None = None,
     pool: str = pools.MEAN,
     head: str = heads.LINEAR,
     margin: Annotated[float, Field(ge=0, le=1.5)] = tunings.MARGIN,
@@ -131,6 +133,7 @@ def train(
         cutmix: alpha of pictures with a box of another one; 0 for none.
         dropout: share of features that is left out in front of the last layer.
         drop_path: how often the branch of the last residual block is left out; earlier ones less often (stochastic depth).
+        start_size: side in pixels of the first epoch's pictures, which then grow to the working size; of whole networks.
         pool: of the network's last map, where it is trained: mean, attention, or bilinear (products of channels).
         head: linear, or cosine, which compares directions alone: for classes that differ little (ArcFace).
         margin: angle in radians by which the cosine head must win while it is trained.
@@ -281,7 +284,7 @@ def train(
         if tunes:
             with stages.stage(f"plan {last}") as stage:
                 left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
-                way = finetune.decided(facts, ground, tuning, left)
+                way = courses.decided(facts, ground, tuning, left)
                 stage.detail = way.words if way else "does not fit the budget"
             if way is not None:
                 with stages.stage(f"ladder: {last}", way.steps(ground)) as stage:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from visum.errors import UsageError
-from visum.models import pools, zoo
+from visum.models import pools, sizes, zoo
 from visum.models.heads import COSINE, LINEAR
+from visum.models.prefix import WHOLE
 from visum.types import Task
 
 AUTO = "auto"
@@ -32,6 +33,7 @@ class Tuning:
         mixup, cutmix: alpha; 0 for none. Where both are given, each step takes one of them.
         dropout: in front of the last layer.
         drop_path: probability with which the last residual block loses its branch (``learn.stochastic_depth``).
+        start_size: pixels of the first epoch's pictures; None: all epochs see the working size.
         pool: of the last map, of ``models.pools``.
         head: the last layer, of ``learn.heads``.
         margin, scale: of the cosine head: radians, and its largest logit.
@@ -59,6 +61,7 @@ class Tuning:
     cutmix: float
     dropout: float
     drop_path: float
+    start_size: int | None
     pool: str
     head: str
     margin: float
@@ -95,6 +98,14 @@ def check(tuning: Tuning, task: Task, backbone: str) -> None:
     settings.known_name("head", tuning.head, heads.HEADS)
     if tuning.drop_path:
         stochastic_depth.check(zoo.build(backbone), backbone)
+    if tuning.start_size is not None:
+        if tuning.cut not in (AUTO, WHOLE):
+            raise UsageError(
+                f"pictures that grow need a network that sees them, and what is trained begins after {tuning.cut}",
+                next=f"--cut {WHOLE}, or no --start-size",
+            )
+        if (only := sizes.own(backbone)) is not None:
+            raise UsageError(f"{backbone} is made for pictures of {only} px, which cannot grow", next="no --start-size")
     if tuning.head == COSINE and task == "multilabel":
         words = "the cosine head lets classes compete for a picture, and here a picture has any number of labels"
         raise UsageError(words, allowed="binary and multiclass tasks", next=f"--head {LINEAR}")
