@@ -141,6 +141,7 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
 
     ground = Ground()
     ground.network = Network(weights.find(size=64), weights.find(size=64).preprocess)  # type: ignore[attr-defined]
+    ground.preprocess = ground.network.preprocess  # type: ignore[attr-defined]
     monkeypatch.setattr(course.plan, "speed", lambda _: 0.01)
     costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002)}
     monkeypatch.setattr(course, "_costs", lambda _, halves, *__: costs[halves.stages[:1]])
