@@ -39,7 +39,7 @@ async function ask(path, options = {}, tries = PATIENCE) {
     response = await fetch(path, { ...options, headers, credentials: "omit", cache: "no-store" });
   } catch (fault) {
     if (fault.name === "AbortError") throw fault;
-    throw new ApiError("The server did not answer", "See whether visum serve is still running, then try again.");
+    throw new ApiError("The server did not answer", "See whether visum serve still runs, then try again.");
   }
   if (response.status === 503 && tries > 0) {
     await seconds(Math.min(LONGEST_WAIT, Math.max(0.2, Number(response.headers.get("Retry-After")) || 1)));

@@ -35,7 +35,7 @@ function trouble(error, again = null) {
   }
   const known = error instanceof ApiError;
   const what = known ? error.message : "The page is at fault";
-  $("trouble").replaceChildren(make("b", { text: what.replace(/[.]?$/, ".") }), known ? error.next : String(error.message ?? error));
+  $("trouble").replaceChildren(make("b", { text: `${what.replace(/[.!?]$/, "")}. ` }), known ? error.next : String(error.message ?? error));
   if (again && (error.status === 0 || error.status >= 500)) {
     const button = make("button", { type: "button", className: "plain", text: "Try again" });
     button.addEventListener("click", () => {
