@@ -273,7 +273,7 @@ def test_models_explain_feedback_ready(stub: Stub, client: Client) -> None:
     stub.says = lambda asked: (200, {}, {"models": [model, {**model, "thresholds": None, "default": False}]})
     one, two = client.models()
     assert (one.name, one.classes, one.thresholds, one.default) == ("pets", ("cat", "dog"), (0.4,), True)
-    assert (two.thresholds, two.default) == (None, False)
+    assert (two.thresholds, two.default) == ((), False)
     stub.says = lambda asked: (
         200,
         {},
@@ -282,9 +282,10 @@ def test_models_explain_feedback_ready(stub: Stub, client: Client) -> None:
     seen = client.explain(b"x", "dog")
     assert stub.asked[-1].target == "/v1/explain?class=dog"
     assert (seen.label, seen.map, seen.method) == ("dog", ((0.0, 1.0), (0.5, 0.0)), "occlusion")
-    stub.says = lambda asked: (200, {}, {})
+    stub.says = lambda asked: (202, {}, {"kept": True})
     client.feedback("r-7", "dog")
     assert json.loads(stub.asked[-1].body) == {"id": "r-7", "label": "dog"}
+    stub.says = lambda asked: (200, {}, {})
     assert client.ready()
     stub.says = lambda asked: (503, {}, {})
     assert not client.ready()
@@ -354,4 +355,6 @@ def test_what_cannot_be_meant() -> None:
     for given in ({"timeout": 0}, {"tries": 0}, {"token": "a\r\nHost: b"}):
         with pytest.raises(UsageError):
             Client(**given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="top is -1"):
+        Client().predict(b"x", top=-1)
     assert Client("localhost:8000/").url == "http://localhost:8000"

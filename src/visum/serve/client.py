@@ -111,7 +111,7 @@ class Client:
 
         Args:
             pictures: a path or the bytes of a file, or several of them. They are sent as they are.
-            top: how many (class, probability) pairs each answer lists.
+            top: how many (class, probability) pairs each answer lists; 0: all classes.
             model, version: which of the server's models; its default if omitted.
 
         Returns:
@@ -123,6 +123,8 @@ class Client:
             UsageError: no such model, or no leave to ask.
             ServerError: no answer, or a server in trouble.
         """
+        if top < 0:
+            raise UsageError(f"top is {top}", allowed="1 or more; 0 for all classes")
         query = {"model": model, "version": version, "top": top}
         if isinstance(pictures, (str, Path, bytes)):
             return self._one(pictures, query)
@@ -185,7 +187,7 @@ class Client:
             content = json.loads(data)
         except ValueError:
             content = None
-        if status != 200:
+        if not 200 <= status < 300:
             raise _error(status, content)
         try:
             return read(mapping(content))

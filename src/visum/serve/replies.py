@@ -52,7 +52,7 @@ class Served:
         task: binary, multiclass or multilabel.
         classes: names in the model's order.
         size: side of its input in pixels.
-        thresholds: from which probability a class is answered; None where the most probable one is.
+        thresholds: from which probability a class is answered; none where the most probable one is.
         created: date of the bundle.
     """
 
@@ -62,7 +62,7 @@ class Served:
     task: str
     classes: tuple[str, ...]
     size: int
-    thresholds: tuple[float, ...] | None
+    thresholds: tuple[float, ...]
     created: str
 
 
@@ -116,7 +116,7 @@ def served(told: Mapping[str, Any]) -> Served:
         task=str(told["task"]),
         classes=tuple(map(str, told["classes"])),
         size=int(told["size"]),
-        thresholds=None if told.get("thresholds") is None else tuple(map(float, told["thresholds"])),
+        thresholds=tuple(map(float, told.get("thresholds") or ())),
         created=str(told.get("created") or ""),
     )
 

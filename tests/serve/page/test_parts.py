@@ -49,3 +49,20 @@ def test_colours_of_heat_rise_steadily(plain: Page) -> None:
     light = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in ramp]
     assert all(low < high for low, high in pairwise(light))
     assert [ramp[0][3], ramp[-1][3]] == [0, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("fit", "covered"),
+    [("pad", [-0.5, 0, 2, 1]), ("crop", [0, 0.25, 1, 0.5]), ("squash", [0, 0, 1, 1]), (None, [0, 0, 1, 1])],
+)
+def test_a_map_lies_where_the_network_looked(plain: Page, fit: str | None, covered: list[float]) -> None:
+    """A picture of 100 x 200 pixels: padded to 200 x 200, or its middle 100 x 100."""
+    found = plain.evaluate("async fit => (await import('/page/heat.js')).square(fit, 100, 200)", fit)
+    assert found == pytest.approx(covered)
+
+
+def test_a_map_is_told_to_ears(plain: Page) -> None:
+    tell = "async map => (await import('/page/heat.js')).where(map)"
+    assert plain.evaluate(tell, [[0, 0, 0], [0, 0, 1], [0, 0, 0]]) == "Most speaks for it: middle right."
+    assert plain.evaluate(tell, [[0, 0, 0], [0, 1, 0], [0, 0, 0]]) == "Most speaks for it: the middle."
+    assert plain.evaluate(tell, [[0, 0], [0, 0]]) == "No single part speaks for it."

@@ -72,7 +72,7 @@ export async function models() {
   return ask("v1/models");
 }
 
-/** The answer about one picture, with the `top` most probable classes. */
+/** The answer about one picture, with the `top` most probable classes; 0: all of them. */
 export async function predict(file, model, top) {
   const body = await bytes(file);
   const headers = { "Content-Type": "application/octet-stream" };

@@ -12,6 +12,7 @@ import { slider } from "./slider.js";
 import { fill, table, thumbnails } from "./table.js";
 import { count, list } from "./words.js";
 
+const ALL = 0; // classes, as the server is asked for them
 const MANY = 200; // classes up to which a table's CSV has a column for each
 
 const state = { served: [], model: null, collects: false, cut: null, one: null, rows: [], turn: 0, again: null };
@@ -76,7 +77,7 @@ async function one(file) {
   show($("slide"), false);
   $("status").textContent = "Looking …";
   try {
-    const answer = await predict(file, state.model, state.model.classes.length);
+    const answer = await predict(file, state.model, ALL);
     if (turn !== state.turn) return;
     state.one = { file, answer };
     answerView.picture(file);
@@ -121,7 +122,7 @@ async function many(files) {
 /** Ask about the rows from this one on. */
 async function rest(from, going) {
   const { rows, model } = state;
-  const top = model.task === "multilabel" || columns().length ? model.classes.length : 5;
+  const top = model.task === "multilabel" || columns().length ? ALL : 5;
   let done = from;
   const progress = () => {
     const bad = rows.filter((row) => row.error).length;

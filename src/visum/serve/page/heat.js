@@ -20,8 +20,18 @@ export function colour(value) {
   return low.slice(1).map((from, channel) => from + part * (high[channel + 1] - from));
 }
 
-/** Draw a map (rows of numbers 0 … 1, top to bottom) onto a canvas of any size, smoothly. */
-export function paint(canvas, map) {
+/**
+ * The part of a picture that the network's square covers: [left, top, width, height], in shares of the picture's sides.
+ * `fit` as in the bundle: pad (the square reaches beyond the shorter side), crop (it is the middle), squash (it is the picture).
+ */
+export function square(fit, width, height) {
+  if (fit !== "pad" && fit !== "crop") return [0, 0, 1, 1];
+  const side = fit === "pad" ? Math.max(width, height) : Math.min(width, height);
+  return [(1 - side / width) / 2, (1 - side / height) / 2, side / width, side / height];
+}
+
+/** Draw a map (rows of numbers 0 … 1, top to bottom) over a part of a canvas, smoothly. */
+export function paint(canvas, map, [left, top, width, height] = [0, 0, 1, 1]) {
   const [rows, columns] = [map.length, map[0].length];
   const small = make("canvas", { width: columns, height: rows });
   const pixels = small.getContext("2d").createImageData(columns, rows);
@@ -31,16 +41,29 @@ export function paint(canvas, map) {
   });
   small.getContext("2d").putImageData(pixels, 0, 0);
   const context = canvas.getContext("2d");
-  context.clearRect(0, 0, canvas.width, canvas.height);
+  const [w, h] = [canvas.width, canvas.height];
+  context.clearRect(0, 0, w, h);
   context.imageSmoothingEnabled = true;
   context.imageSmoothingQuality = "high";
-  context.drawImage(small, 0, 0, canvas.width, canvas.height);
+  context.drawImage(small, left * w, top * h, width * w, height * h);
 }
 
 function legend() {
   const strip = make("canvas", { className: "legend", width: 112, height: 10, "aria-hidden": "true" });
   paint(strip, [Array.from({ length: 112 }, (_, at) => at / 111)]);
-  return make("p", { className: "range" }, "little", strip, "much. Parts that the probability of the class hangs on.");
+  return make("p", { className: "range" }, "little", strip, "much: how far a part speaks for the class. Coarse: it was found by hiding one part after the other.");
+}
+
+/** Where the map is highest, in words. */
+export function where(map) {
+  const flat = map.flat();
+  const most = Math.max(...flat);
+  if (!(most > 0)) return "No single part speaks for it.";
+  const at = flat.indexOf(most);
+  const third = (n, of) => Math.min(2, Math.floor((3 * (n + 0.5)) / of));
+  const row = ["top", "middle", "bottom"][third(Math.floor(at / map[0].length), map.length)];
+  const column = ["left", "middle", "right"][third(at % map[0].length, map[0].length)];
+  return `Most speaks for it: ${row === column ? "the middle" : `${row} ${column}`}.`;
 }
 
 /** Take the map off the picture. */
@@ -62,6 +85,7 @@ export function look(place, file, model, answer, said, fail) {
   );
   select.value = first;
   const key = legend();
+  const empty = make("p", { className: "range", role: "status" });
   show(key, false);
   let turn = 0;
 
@@ -75,8 +99,9 @@ export function look(place, file, model, answer, said, fail) {
       const [shown, canvas] = [$("shown"), $("heat")];
       canvas.width = Math.max(1, shown.clientWidth);
       canvas.height = Math.max(1, shown.clientHeight);
-      paint(canvas, seen.map);
-      canvas.setAttribute("aria-label", `Heat map of the class ${seen.class}, probability ${percent(seen.probability)}`);
+      paint(canvas, seen.map, square(model.fit, shown.naturalWidth || 1, shown.naturalHeight || 1));
+      canvas.setAttribute("aria-label", `Heat map of the class ${seen.class}, probability ${percent(seen.probability)}. ${where(seen.map)}`);
+      empty.textContent = seen.map.flat().some((value) => value > 0) ? "" : "No single part speaks for this class.";
       $("frame").classList.add("heated");
       for (const each of [canvas, select, key]) show(each);
       button.setAttribute("aria-pressed", "true");
@@ -94,9 +119,10 @@ export function look(place, file, model, answer, said, fail) {
     turn += 1;
     cool();
     for (const each of [select, key]) show(each, false);
+    empty.textContent = "";
     button.setAttribute("aria-pressed", "false");
     button.textContent = "Show what it looked at";
   });
   select.addEventListener("change", draw);
-  place.replaceChildren(button, select, key);
+  place.replaceChildren(button, select, key, empty);
 }

@@ -12,7 +12,7 @@ function meaning(model) {
 
 /** Build the slider of a model; `moved(cut)` gets 0 … 1, or null for the model's own way. */
 export function slider(place, model, moved) {
-  const own = model.task === "multiclass" ? "always the most probable class" : model.thresholds ? "its own thresholds" : "from 50 % on";
+  const own = model.task === "multiclass" ? "always the most probable class" : model.thresholds?.length ? "its own thresholds" : "from 50 % on";
   const input = make("input", { type: "range", id: "cut", min: "0", max: "100", step: "1" });
   const says = make("output", { htmlFor: "cut" });
   const back = make("button", { type: "button", className: "plain", text: "Back to the model's own" });
