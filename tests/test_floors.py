@@ -39,7 +39,7 @@ def contract(layers: list[str]) -> str:
 
 def floors() -> list[str]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (found,) = settings["contracts"]
+    found = next(each for each in settings["contracts"] if each["id"] == "floors")
     assert found["exhaustive"]
     assert found["containers"] == [settings["root_package"]] == ["visum"]
     return list(found["layers"])
@@ -48,12 +48,12 @@ def floors() -> list[str]:
 def test_imports_go_down_only() -> None:
     done = lint(ROOT / "pyproject.toml")
     assert done.returncode == 0, done.stdout
-    assert "1 kept, 0 broken" in done.stdout
+    assert "2 kept, 0 broken" in done.stdout
 
 
 def test_the_rooms_do_not_know_each_other() -> None:
     rooms = next(layer for layer in floors() if "audit" in layer)
-    assert {"audit", "learn", "judge", "ship"} <= set(rooms.replace("(", "").replace(")", "").split(" | "))
+    assert {"audit", "learn", "judge", "explain", "ship"} <= set(rooms.replace("(", "").replace(")", "").split(" | "))
 
 
 def test_the_check_notices_floors_that_are_upside_down(tmp_path: Path) -> None:

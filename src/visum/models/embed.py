@@ -24,6 +24,7 @@ from visum.runtime import Step, no_step
 from visum.types import Embeddings, Floats, Manifest, Pixels, Preprocess, digest_of, rows
 
 View = Union[str, "Augmented"]
+Build = Callable[[Backbone, Preprocess, str], compiled.Engine]
 _GROUP = 16
 """Pictures described per task: handing a task to another thread costs as much as a small picture."""
 
@@ -63,11 +64,12 @@ class Network:
     backbone: Backbone
     preprocess: Preprocess
     engine_name: str = "auto"
+    build: Build = compiled.engine
 
     @cached_property
     def engine(self) -> compiled.Engine:
         """The compiled engine; a run that finds every embedding in the store never asks for it."""
-        return compiled.engine(self.backbone, self.preprocess, self.engine_name)
+        return self.build(self.backbone, self.preprocess, self.engine_name)
 
     @cached_property
     def digest(self) -> str:

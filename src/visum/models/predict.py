@@ -24,8 +24,8 @@ from visum.data.pixels import fit
 from visum.errors import BundleError, UnreadableImage
 from visum.models import ensemble, heads, uncertain, weights
 from visum.models.classical import CLASSIFIERS, DESCRIPTORS, bag_of_words
-from visum.models.compiled import BATCH
-from visum.models.embed import Network, describe, embed, stored
+from visum.models.compiled import BATCH, engine
+from visum.models.embed import Build, Network, describe, embed, stored
 from visum.runtime import Step, no_step
 from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preprocess, digest_of, targets
 
@@ -44,11 +44,13 @@ class Model:
         bundle: what was trained.
         engine_name: of ``compiled.ENGINES``, or auto.
         passes: of Monte Carlo dropout; with any, each picture has that many answers: logits are then ``[B, passes, K]``.
+        build: what makes the engine of a network: ``compiled.engine``, or another with its signature.
     """
 
     bundle: Bundle
     engine_name: str = "auto"
     passes: int = 0
+    build: Build = engine
     _alone: Lock = field(default_factory=Lock, repr=False)
     _networks: dict[str, Network] = field(default_factory=dict, repr=False)
 
@@ -56,7 +58,7 @@ class Model:
     def members(self) -> tuple[Model, ...]:
         """Of an ensemble; () of any other bundle. Those with one network share it: it is compiled once and runs once."""
         parts = ensemble.members_of(self.bundle)
-        return tuple(Model(part, self.engine_name, 0, self._alone, self._networks) for part in parts)
+        return tuple(Model(part, self.engine_name, 0, self.build, self._alone, self._networks) for part in parts)
 
     @property
     def specs(self) -> tuple[Preprocess, ...]:
@@ -66,7 +68,7 @@ class Model:
     @cached_property
     def network(self) -> Network:
         """The backbone; only bundles that have one."""
-        made = Network(weights.of_bundle(self.bundle), self.bundle.preprocess, self.engine_name)
+        made = Network(weights.of_bundle(self.bundle), self.bundle.preprocess, self.engine_name, self.build)
         return self._networks.setdefault(made.digest, made)
 
     @cached_property

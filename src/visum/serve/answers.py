@@ -1,0 +1,54 @@
+"""From what a model said to what a client reads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from visum.types import Bundle, Floats, Predictions, column, decisions, probabilities
+
+ADDITIONS: dict[str, Callable[[Any, Bundle, Floats], Mapping[str, Any]]] = {}
+"""Name in the bundle's ``notes`` → ``(what stands there, bundle, probabilities float32 [K]) -> more fields``.
+
+The place of what only some bundles know: prediction sets (``set``) and strangeness (``unknown``). No bundle carries these yet.
+"""
+
+
+def said(bundle: Bundle, logits: Floats) -> Predictions:
+    """Logits float32 ``[N, K]`` as the bundle's predictions."""
+    n = len(logits)
+    return Predictions(
+        column([""] * n),
+        logits,
+        np.zeros(n, np.int64),
+        bundle.classes,
+        bundle.task,
+        "",
+        bundle.temperature,
+        bundle.thresholds,
+    )
+
+
+def answer(bundle: Bundle, logits: Floats, top: int) -> dict[str, Any]:
+    """Task, sorted predictions and labels of one picture.
+
+    Args:
+        bundle: whose logits these are.
+        logits: float32 ``[K]``.
+        top: predictions at most; 0: all classes.
+    """
+    one = said(bundle, logits[None])
+    p, chosen = probabilities(one)[0], decisions(one)[0]
+    best = np.argsort(-p, kind="stable")[: top or None]
+    labels = np.flatnonzero(chosen) if bundle.task == "multilabel" else [int(chosen)]
+    found = {
+        "task": bundle.task,
+        "predictions": [{"class": bundle.classes[k], "probability": round(float(p[k]), 7)} for k in best],
+        "labels": [bundle.classes[k] for k in labels],
+    }
+    for name, addition in ADDITIONS.items():
+        if name in bundle.notes:
+            found |= addition(bundle.notes[name], bundle, p)
+    return found
