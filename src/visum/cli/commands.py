@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from visum import __version__
-from visum.cli import show
+from visum.cli import serving, show
 from visum.cli.progress import watching
 from visum.cli.signed import INSTEAD, SIGNED, as_text
 from visum.errors import UsageError
@@ -167,7 +167,9 @@ def models(
         pages.architectures(name, found)
 
 
-ORDER = ("train", "audit", "evaluate", "predict", "ensemble", "distill", "verify", "doctor", "models")
+app.command()(serving.serve)
+
+ORDER = ("train", "audit", "evaluate", "predict", "ensemble", "distill", "verify", "serve", "doctor", "models")
 
 
 def sign(arguments: Sequence[str]) -> None:
