@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +15,8 @@ import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
+
+    from visum.workflow.outcome import Run
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -32,6 +38,24 @@ def browser() -> Iterator[Browser]:
         chromium = started.chromium.launch(executable_path=path, args=list(FLAGS))
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def origin(run: Run) -> Iterator[str]:
+    """Address of a real server that knows digits."""
+    command = [sys.executable, "-m", "visum", "serve", str(run.bundle), "--port", "0", "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        assert server.stdout is not None
+        told = ""
+        for line in server.stdout:
+            told += line
+            if found := re.search(r" at (http://\S+)", line):
+                break
+        else:
+            pytest.fail(f"the server does not start: {told}")
+        threading.Thread(target=server.stdout.read, daemon=True).start()  # or its log would fill the pipe
+        yield found[1]
+        server.terminate()
 
 
 class Watched:

@@ -44,7 +44,6 @@ function note(text, next = "") {
 function notes(answer) {
   const told = [];
   if (answer.unknown) told.push(note("This does not look like what the model has learned.", "The answer may mean nothing: look yourself."));
-  for (const text of answer.notes ?? []) told.push(make("p", { className: "note", text }));
   if (answer.set) {
     const names = list(answer.set, 20, answer.set.length > 20 ? "and" : "or");
     told.push(
@@ -53,6 +52,7 @@ function notes(answer) {
         : make("p", { className: "why", text: "Its prediction set is empty: no class fits well." }),
     );
   }
+  if (answer.notes?.length) told.push(make("p", { className: "range", text: `About the picture: ${answer.notes.join("; ")}.` }));
   return told;
 }
 
