@@ -82,6 +82,7 @@ class Served:
             "task": b.task,
             "classes": list(b.classes),
             "size": b.preprocess.size,
+            "fit": b.preprocess.fit,
             "thresholds": list(b.thresholds),
             "created": str(b.notes.get("created", "")),
             "golden": self.golden,

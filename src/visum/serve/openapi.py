@@ -45,11 +45,13 @@ SCHEMAS: dict[str, Any] = {
                 task=_TEXT,
                 classes=_list(_TEXT),
                 size={"type": "integer"},
+                fit=_TEXT,
                 thresholds=_list(_NUMBER),
                 created=_TEXT,
                 golden={"type": "integer"},
             )
-        )
+        ),
+        feedback=_TRUTH,
     ),
     "Reload": _object(model=_TEXT, new=_TRUTH, versions=_list(_TEXT)),
     "Feedback": _object(id=_TEXT, label=_TEXT),

@@ -51,7 +51,7 @@ class Served:
         name, version: to ask for it; ``default``: it is asked where nothing is named.
         task: binary, multiclass or multilabel.
         classes: names in the model's order.
-        size: side of its input in pixels.
+        size, fit: side of its input in pixels, and how a picture becomes that square: pad, crop or squash.
         thresholds: from which probability a class is answered; none where the most probable one is.
         created: date of the bundle.
     """
@@ -62,6 +62,7 @@ class Served:
     task: str
     classes: tuple[str, ...]
     size: int
+    fit: str
     thresholds: tuple[float, ...]
     created: str
 
@@ -72,7 +73,7 @@ class Explained:
 
     Attributes:
         label, probability: the class that was explained.
-        map: rows of numbers 0 … 1, top to bottom, over the upright picture.
+        map: rows of numbers 0 … 1, top to bottom, over the square that the network saw (``Served.fit``).
         method: how it was found.
     """
 
@@ -116,6 +117,7 @@ def served(told: Mapping[str, Any]) -> Served:
         task=str(told["task"]),
         classes=tuple(map(str, told["classes"])),
         size=int(told["size"]),
+        fit=str(told.get("fit", "")),
         thresholds=tuple(map(float, told.get("thresholds") or ())),
         created=str(told.get("created") or ""),
     )

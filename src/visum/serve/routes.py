@@ -168,8 +168,8 @@ def hide(squares: Mapping[Preprocess, Pixels], cell: int) -> dict[Preprocess, Pi
 
 
 async def models(state: State, request: Request) -> Response:
-    """``GET /v1/models``."""
-    return as_json({"models": listed(state.models)})
+    """``GET /v1/models``, and whether labels are taken for their answers."""
+    return as_json({"models": listed(state.models), "feedback": state.feedback is not None})
 
 
 async def reload(state: State, request: Request) -> Response:
