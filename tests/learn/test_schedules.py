@@ -112,6 +112,13 @@ def test_warm_up_rises_to_the_schedule_and_leaves_the_rest_to_it() -> None:
     assert by_history(0.5, [1.0] * 5) == pytest.approx(0.1)
 
 
+def test_restarted_goes_round_and_ends_at_the_end() -> None:
+    twice = schedules.restarted(schedules.cosine, 2)
+    theirs_twice = theirs(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=STEPS // 2))
+    np.testing.assert_allclose([twice(at / STEPS) for at in range(STEPS)], theirs_twice, atol=1e-9)
+    assert twice(1.0) == schedules.cosine(1.0) == 0
+
+
 def test_waited_counts_looks_since_the_best() -> None:
     assert schedules.waited([]) == 0
     assert schedules.waited([0.5]) == 0

@@ -32,7 +32,17 @@ def test_settings_are_those_of_train() -> None:
     for name, parameter in inspect.signature(library.find_learning_rate).parameters.items():
         assert (parameter.default, parameter.kind) == (usual[name].default, usual[name].kind), name
         assert str(own[name]) == str(kinds[name]), name
-    of_time = {"epochs", "learning_rate", "schedule", "warm_up", "ema", "unfreeze", "patience", "start_size"}
+    of_time = {
+        "epochs",
+        "learning_rate",
+        "schedule",
+        "warm_up",
+        "ema",
+        "unfreeze",
+        "patience",
+        "start_size",
+        "snapshots",
+    }
     left = {each.name for each in fields(Tuning)} - set(inspect.signature(find_learning_rate).parameters)
     of_machine = {"device", "precision"}  # a hundred steps are taken on the processor, in float32
     assert left <= of_time | of_machine, "what is trained, on what and for what must be tried as it will be"

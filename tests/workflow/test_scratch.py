@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from visum import train, verify
-from visum.errors import ModelError, UsageError
+from visum.errors import ModelError, StorageError, UsageError
 from visum.models import predict, weights
 from visum.ship import bundle
 from visum.types import Manifest, Predictions, in_split, rows
@@ -72,6 +73,45 @@ def test_pictures_grow_while_it_learns(digits: Path, tmp_path: Path, monkeypatch
     assert verify(run.bundle).passed
 
 
+def test_each_round_of_the_schedule_leaves_a_network(digits: Path, tmp_path: Path) -> None:
+    """Snapshots are bundles like any other, which an ensemble is made of; stopped between them or not."""
+    from visum import ensemble
+    from visum.learn import checkpoint
+
+    settings = {"epochs": 4, "snapshots": 2, "learning_rate": 0.01, **CNN}
+    run = train(digits, out=tmp_path / "run", **settings)
+    with (run.folder / "history.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["rung"] == ladder.SCRATCH]
+    rates = [float(line["learning_rate"]) for line in lines]
+    assert max(rates[1], rates[3]) < 0.01 * min(rates[0], rates[2])  # the end of a round is its slowest moment
+    both = [run.folder / "snapshots" / number for number in ("1", "2")]
+    assert all(verify(folder).passed for folder in both)
+    first, second = (bundle.read(folder) for folder in both)
+    assert not np.array_equal(first.weights["head.weight"], second.weights["head.weight"])
+    joined = ensemble((both[0], both[1]), data=digits, out=tmp_path / "joined")
+    assert verify(joined.bundle).passed
+    tested = facts(joined.folder, "metrics.json")["splits"]["test"]["n"]
+    assert tested == run.scores["accuracy"].n  # the splits of the run around them
+
+    written = checkpoint.write
+
+    def gone(*arguments: Any) -> None:
+        written(*arguments)
+        raise StorageError("the disk is gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for _ in range(3):
+            patch.setattr("visum.learn.loop.checkpoint.write", gone)
+            with pytest.raises(StorageError):
+                train(digits, out=tmp_path / "cut", **settings)
+            patch.undo()
+    again = train(digits, out=tmp_path / "cut", **settings)
+    for number in ("1", "2"):
+        weights = bundle.read(again.folder / "snapshots" / number).weights
+        for name, value in bundle.read(run.folder / "snapshots" / number).weights.items():
+            np.testing.assert_array_equal(weights[name], value)
+
+
 @pytest.mark.slow
 def test_a_residual_network_with_branches_left_out(digits: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"weights": "none", "backbone": "resnet10t", "size": 32, "epochs": 1}
@@ -101,6 +141,7 @@ def test_any_architecture_of_timm(digits: Path, tmp_path: Path) -> None:
         ({"backbone": "cnn:width=3"}, "widths"),
         ({"backbone": "no_such_net"}, "no_such_net"),
         ({"drop_path": 0.1}, "no residual branches"),
+        ({"epochs": 5, "snapshots": 2}, "--epochs 4"),
         ({"start_size": 16}, "less than 16, the size they grow to"),
         ({"start_size": 16, "cut": "blocks.4"}, "--cut none"),
         ({"start_size": 32, "backbone": "vit_tiny_patch16_224"}, "made for pictures of 224 px"),

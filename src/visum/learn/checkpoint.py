@@ -55,13 +55,35 @@ def write(
                 numbers[f"{index}.{name}"] = value
     text = json.dumps({"format": FORMAT, "numbers": numbers, "groups": groups, **facts}).encode()
     tensors["facts"] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
-    # contiguous copies: tensors that share memory are refused, and so is channels-last
-    storage.write_atomic(
-        path,
-        save(
-            {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-        ),
-    )
+    storage.write_atomic(path, save(_apart(tensors)))
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies: tensors that share memory are refused, and so is channels-last."""
+    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+
+
+def write_weights(path: Path, model: nn.Module, key: str) -> None:
+    """The weights alone, atomically, under the key of their run."""
+    from safetensors.torch import save
+
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors["key"] = torch.from_numpy(np.frombuffer(key.encode(), np.uint8).copy())
+    storage.write_atomic(path, save(_apart(tensors)))
+
+
+def read_weights(path: Path, key: str) -> dict[str, Tensor] | None:
+    """What ``write_weights`` wrote; None if there is no such file or it is of another run.
+
+    Raises:
+        CorruptFile, UnsafeFile: the file is damaged, or is not safetensors.
+    """
+    if not path.is_file():
+        return None
+    tensors = safefile.safe_tensors(path)
+    if np.asarray(tensors.pop("key", ()), np.uint8).tobytes() != key.encode():
+        return None
+    return {name.removeprefix("model."): torch.from_numpy(np.array(value)) for name, value in tensors.items()}
 
 
 def read(

@@ -86,6 +86,8 @@ def train(
     start: float = -math.inf,
     room: Callable[[float], bool] = lambda _: True,
     opening: Callable[[nn.Module, int], None] = lambda *_: None,
+    cycles: int = 1,
+    turned: Callable[[int, nn.Module], None] = lambda *_: None,
     save: Path | None = None,
     key: str = "",
     step: Step = no_step,
@@ -111,6 +113,8 @@ def train(
         start: score to beat: if no epoch does, ``best`` is 0 and the weights are those of the last epoch.
         room: seconds of the longest epoch so far → whether there is time for one more.
         opening: called with model and epoch (from 0) after ``model.train()``: freezes parts, puts others back into eval mode.
+        cycles: how often the schedule goes round; a number by which ``epochs`` can be divided.
+        turned: called with the number of a cycle, from 1, and the model in eval mode when the cycle is over and judged.
         save: checkpoint file; written after each epoch, read at the start.
         key: digest of everything that the result depends on; a checkpoint of another key is not gone on with.
         step: told of finished images.
@@ -195,6 +199,8 @@ def train(
             if score > top:
                 best, top = epoch + 1, score
                 top_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            if (epoch + 1) * cycles % epochs == 0 and team.first:
+                turned((epoch + 1) * cycles // epochs, model)
         longest = max(longest, time.monotonic() - entered)
         fastest = max(group["lr"] for group in optimiser.param_groups)
         history.append(Epoch(epoch + 1, time.monotonic() - begin, total / max(1, seen), score, fastest, shown))

@@ -118,6 +118,19 @@ def warm_up(schedule: Schedule, share: float, *, start: float = 0.01) -> Schedul
     return warmed
 
 
+def restarted(schedule: Schedule, cycles: int) -> Schedule:
+    """``schedule`` from its beginning to its end, ``cycles`` times (warm restarts: Loshchilov & Hutter 2017).
+
+    What a cycle ends with is a network of its own: Huang et al. 2017, "Snapshot Ensembles: Train 1, get M for free".
+    """
+
+    def again(done: float, losses: Sequence[float] = ()) -> float:
+        turns = _within(done) * cycles
+        return schedule(1.0 if turns == cycles else turns % 1, losses)
+
+    return again
+
+
 def check(name: str, **settings: Any) -> dict[str, Any]:
     """The settings of a schedule with their defaults, ``warm_up`` (share of training, in [0, 1)) if it was given.
 

@@ -1,8 +1,8 @@
-"""Stochastic depth: some pictures go without the branch of a residual block while it is trained, so that no block leans on another.
+"""Stochastic depth: some pictures go without the branch of a residual block in training, so that no block leans on another.
 
-Huang et al. 2016, "Deep Networks with Stochastic Depth": the later a block, the more often; the last one with the
-probability that is asked for, the first ones hardly ever (their eq. 4). The networks of timm and torchvision have places for it,
-empty unless they are built otherwise; they are filled here, so that it can be asked of any network, cut or not.
+Huang et al. 2016, "Deep Networks with Stochastic Depth": the later a block, the more often; the last one with the probability
+that is asked for, the first ones hardly ever (their eq. 4). The networks of timm and torchvision have places for it, empty
+unless they are built otherwise; they are filled here, so that it can be asked of any network, cut or not.
 """
 
 from __future__ import annotations

@@ -136,6 +136,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
             epochs = tuning.epochs or usual
         else:
             epochs = max((e for e in range(least, most + 1) if cost(e) <= left), default=least if scratch else 0)
+        epochs -= epochs % tuning.snapshots  # whole rounds
         if epochs and (best is None or epochs > best.epochs):
             best = Course(cut, epochs, views(epochs), round(cost(epochs), 1))
     return best

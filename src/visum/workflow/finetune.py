@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from visum.models.embed import Augmented, Network, View, reader
 from visum.models.prefix import WHOLE
 from visum.models.weights import digest_of_weights
 from visum.runtime import Stage, no_step, threads
-from visum.types import Floats, Manifest, rows
+from visum.types import Floats, Manifest, Predictions, rows
 from visum.workflow import crew
 from visum.workflow.course import WRITE, Course, batch_size
 from visum.workflow.history import of_epochs
@@ -100,7 +100,7 @@ def climb(
 
     begin = time.perf_counter()
     made, halves = prepared(ground, start, tuning, way, stage)
-    model, backbone = made.model, prefix.with_pool(ground.network.backbone, tuning.pool)
+    model = made.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         from_here = lesson.score(ground, made, model.eval())[0] if start else -math.inf
@@ -113,6 +113,29 @@ def climb(
     trained = _taught(ground, made, way, folder, from_here, room, stage)
     with torch.no_grad():
         share = _part_of_the_way(ground, made, before) if start and trained.best else 1.0
+    best = f"best of {len(trained.history)} epochs: {trained.best}" if trained.best else "no epoch beat the probe"
+    if share < 1:
+        best += f", {100 * share:.0f} % of the way from the probe to it"
+    views = "views" if way.cut != WHOLE else "pictures"
+    detail = f"trained {way.where}, {tuning.optimiser} {tuning.learning_rate:g}, {tuning.augment} {views}"
+    history = of_epochs(trained.history, (time.perf_counter() - begin) - (time.monotonic() - trained.began))
+    rung = Rung(FINETUNE if start else SCRATCH, f"{detail}, {best}", 0, *_shipped(ground, made, halves), history)
+    snapshots = tuple(
+        Rung(f"{rung.name} {number}", f"{detail}, round {number} of {tuning.snapshots}", 0, *parts)
+        for number, parts in _snapshots(ground, made, halves, way, folder)
+    )
+    return replace(rung, seconds=time.perf_counter() - begin, snapshots=snapshots)
+
+
+def _shipped(
+    ground: Ground, made: Lesson, halves: prefix.Halves
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]], Predictions]:
+    """Of the network as it is now: the architecture and weights of its bundle, and its answers to the validation rows."""
+    import torch
+
+    model, tuning = made.model, made.tuning
+    backbone = prefix.with_pool(ground.network.backbone, tuning.pool)
+    with torch.no_grad():
         z = made.logits(model)
     tensors = prefix.merged(backbone, prefix.tensors(model.suffix))
     tuned = replace(backbone, weights=tensors, stages=halves.stages, digest=digest_of_weights(tensors))
@@ -127,15 +150,23 @@ def climb(
     weights.update({f"backbone.{key}": value for key, value in tensors.items()})
     if tuning.dropout:
         architecture[uncertain.RATE], weights[uncertain.MEAN] = tuning.dropout, model.mean.cpu().numpy().copy()
-    best = f"best of {len(trained.history)} epochs: {trained.best}" if trained.best else "no epoch beat the probe"
-    if share < 1:
-        best += f", {100 * share:.0f} % of the way from the probe to it"
-    views = "views" if way.cut != WHOLE else "pictures"
-    detail = f"trained {way.where}, {tuning.optimiser} {tuning.learning_rate:g}, {tuning.augment} {views}, {best}"
-    history = of_epochs(trained.history, (time.perf_counter() - begin) - (time.monotonic() - trained.began))
-    seconds = time.perf_counter() - begin
-    name = FINETUNE if start else SCRATCH
-    return Rung(name, detail, seconds, architecture, weights, ground.predictions(z), history)
+    return architecture, weights, ground.predictions(z)
+
+
+def _snapshots(
+    ground: Ground, made: Lesson, halves: prefix.Halves, way: Course, folder: Path
+) -> Iterator[tuple[int, tuple[dict[str, Any], dict[str, NDArray[Any]], Predictions]]]:
+    """(Number, what is shipped of it) of each round that is over; leaves the model with the weights of the last one."""
+    from visum.learn import checkpoint
+    from visum.workflow import lesson
+
+    rounds = made.tuning.snapshots if made.tuning.snapshots > 1 else 0
+    own = lesson.key_of(ground, made, way.epochs, _key(ground, way))
+    for number in range(1, rounds + 1):
+        weights = checkpoint.read_weights(lesson.snapshot(folder, number), own)
+        if weights is not None:
+            made.model.load_state_dict(weights)
+            yield number, _shipped(ground, made, halves)
 
 
 def accompany(ground: Ground, start: Rung | None, tuning: Tuning, way: Course, folder: Path, from_here: float) -> None:
@@ -155,10 +186,19 @@ def _taught(
 ) -> Trained:
     from visum.workflow import lesson
 
-    key = [asdict(way), ground.network.digest]
     return lesson.taught(
-        *(ground, made, way.epochs), start=from_here, room=room, folder=folder, key=key, stage=stage, team=crew.team()
+        *(ground, made, way.epochs),
+        start=from_here,
+        room=room,
+        folder=folder,
+        key=_key(ground, way),
+        stage=stage,
+        team=crew.team(),
     )
+
+
+def _key(ground: Ground, way: Course) -> list[Any]:
+    return [asdict(way), ground.network.digest]
 
 
 def _part_of_the_way(ground: Ground, made: Lesson, before: Mapping[str, torch.Tensor]) -> float:

@@ -69,6 +69,7 @@ class Rung:
         validation: its predictions, temperature included, thresholds not.
         history: of each fit or epoch.
         at: seconds since the run began at which it was ready; None of what was ready before.
+        snapshots: what training passed through on its way, where it was to be kept.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Rung:
     validation: Predictions
     history: tuple[Line, ...] = ()
     at: float | None = 0.0
+    snapshots: tuple[Rung, ...] = ()
 
     def metrics(self) -> dict[str, Score]:
         """Scores for the ladder's table."""

@@ -13,7 +13,20 @@ from numpy.typing import NDArray
 
 from visum.data.load import ahead
 from visum.data.mix import cutmix, mixup
-from visum.learn import device, distill, heads, loop, losses, norms, objectives, optim, parallel, schedules, transfer
+from visum.learn import (
+    checkpoint,
+    device,
+    distill,
+    heads,
+    loop,
+    losses,
+    norms,
+    objectives,
+    optim,
+    parallel,
+    schedules,
+    transfer,
+)
 from visum.models.heads import COSINE
 from visum.runtime import Stage, place, threads
 from visum.types import Floats, Task, digest_of
@@ -178,7 +191,14 @@ def taught(
     schedule = schedules.SCHEDULES[tuning.schedule]
     if tuning.warm_up:
         schedule = schedules.warm_up(schedule, tuning.warm_up)
-    table = ground.table
+    if tuning.snapshots > 1:
+        schedule = schedules.restarted(schedule, tuning.snapshots)
+    own = key_of(ground, lesson, epochs, key)
+
+    def keep(number: int, model: torch.nn.Module) -> None:
+        if tuning.snapshots > 1:
+            checkpoint.write_weights(snapshot(folder, number), model, own)
+
     return loop.train(
         lesson.model,
         lesson.batches,
@@ -196,18 +216,29 @@ def taught(
         start=start,
         room=room,
         opening=lesson.opening,
+        cycles=tuning.snapshots,
+        turned=keep,
         save=folder / "last.safetensors",
-        key=digest_of(
-            [
-                *(asdict(tuning), epochs, lesson.batch, key, table.sha256.tolist(), table.splits.tolist(), lesson.seed),
-                ground.teaching.key if ground.teaching else None,
-            ]
-        ),
+        key=own,
         step=stage.step,
         team=team,
         device=on.name,
         precision=on.dtype,
     )
+
+
+def key_of(ground: Ground, lesson: Lesson, epochs: int, key: object) -> str:
+    """Digest of everything that the result of ``taught`` depends on."""
+    table, teaching = ground.table, ground.teaching
+    rows = [table.sha256.tolist(), table.splits.tolist()]
+    return digest_of(
+        [asdict(lesson.tuning), epochs, lesson.batch, key, *rows, lesson.seed, teaching.key if teaching else None]
+    )
+
+
+def snapshot(folder: Path, number: int) -> Path:
+    """File of the network at the end of a round of the schedule."""
+    return folder / f"snapshot-{number}.safetensors"
 
 
 def score(ground: Ground, lesson: Lesson, model: torch.nn.Module) -> tuple[float, float]:

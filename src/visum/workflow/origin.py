@@ -14,10 +14,13 @@ import numpy as np
 from visum.errors import StorageError
 from visum.types import Manifest, column, in_split, rows
 
+SNAPSHOTS = "snapshots"
+"""Folder of a run in which the networks at the end of each round of the schedule lie, numbered from 1."""
+
 
 def table(bundle: Path) -> Manifest | None:
     """The table of the run around a bundle (or of the run folder itself); None where there is none that can be read."""
-    for run in (bundle, bundle.parent):
+    for run in (bundle, bundle.parent.parent if bundle.parent.name == SNAPSHOTS else bundle.parent):
         if (run / "manifest.parquet").is_file():
             with contextlib.suppress(StorageError):
                 return Manifest.load(run / "manifest.parquet")

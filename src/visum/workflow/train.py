@@ -27,7 +27,7 @@ from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
-from visum.workflow import audit, beside, crew, finetune, logs, outcome, plan, ready, record
+from visum.workflow import audit, beside, crew, finetune, logs, origin, outcome, plan, ready, record
 from visum.workflow import course as courses
 from visum.workflow import ladder as climbing
 from visum.workflow import teacher as teachers
@@ -79,6 +79,7 @@ def train(
     dropout: Below1 = 0.2,
     drop_path: Below1 = 0.0,
     start_size: Annotated[int, Field(ge=16, le=4096)] | None = None,
+    snapshots: Annotated[int, Field(ge=1, le=50)] = 1,
     pool: str = pools.MEAN,
     head: str = heads.LINEAR,
     margin: Annotated[float, Field(ge=0, le=1.5)] = tunings.MARGIN,
@@ -134,6 +135,7 @@ def train(
         dropout: share of features that is left out in front of the last layer.
         drop_path: how often the branch of the last residual block is left out; earlier ones less often (stochastic depth).
         start_size: side in pixels of the first epoch's pictures, which then grow to the working size; of whole networks.
+        snapshots: rounds of the schedule; with more than one the network of each is kept, for visum ensemble.
         pool: of the network's last map, where it is trained: mean, attention, or bilinear (products of channels).
         head: linear, or cosine, which compares directions alone: for classes that differ little (ArcFace).
         margin: angle in radians by which the cosine head must win while it is trained.
@@ -330,6 +332,11 @@ def train(
             facts.update(data=data_block, backbone=base.name, preprocess=asdict(spec), seconds=stages.seconds())
             made = replace(made, notes=outcome.notes(facts, blocks, findings, best, backbone))
             bundles.write(made, folder / "bundle", outcome.golden(table, model))
+            for number, each in enumerate((each for rung in rungs for each in rung.snapshots), 1):
+                one = outcome.bundle(each, base, spec, each.validation, table)
+                one = replace(one, notes=outcome.notes(facts, {}, findings, each, backbone))
+                golden = outcome.golden(table, predict.Model(one, engine))
+                bundles.write(one, folder / origin.SNAPSHOTS / str(number), golden)
             outcome.write(folder, table, findings, outcome.metrics(made, best, rungs, blocks), rungs, answers)
             logs.write(log, folder, rungs, facts, best)
         facts["seconds"] = stages.seconds()

@@ -29,6 +29,7 @@ class Tuning:
         loss, label_smoothing: of ``learn.losses``; None: the task's default.
         optimiser, learning_rate, weight_decay, layer_decay: of ``learn.optim``.
         l1: strength of the sum of absolute weights, added to the loss.
+        snapshots: how often the schedule goes round; the network at the end of each round is kept. 1: only the best one is.
         schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
         mixup, cutmix: alpha; 0 for none. Where both are given, each step takes one of them.
         dropout: in front of the last layer.
@@ -62,6 +63,7 @@ class Tuning:
     dropout: float
     drop_path: float
     start_size: int | None
+    snapshots: int
     pool: str
     head: str
     margin: float
@@ -106,6 +108,11 @@ def check(tuning: Tuning, task: Task, backbone: str) -> None:
             )
         if (only := sizes.own(backbone)) is not None:
             raise UsageError(f"{backbone} is made for pictures of {only} px, which cannot grow", next="no --start-size")
+    if tuning.epochs is not None and tuning.epochs % tuning.snapshots:
+        raise UsageError(
+            f"{tuning.epochs} epochs are no {tuning.snapshots} rounds of equal length",
+            next=f"--epochs {tuning.snapshots * max(1, round(tuning.epochs / tuning.snapshots))}",
+        )
     if tuning.head == COSINE and task == "multilabel":
         words = "the cosine head lets classes compete for a picture, and here a picture has any number of labels"
         raise UsageError(words, allowed="binary and multiclass tasks", next=f"--head {LINEAR}")
