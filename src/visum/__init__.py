@@ -29,6 +29,7 @@ _HOMES = {
     "doctor": "visum.workflow.doctor",
     "ensemble": "visum.workflow.ensemble",
     "evaluate": "visum.workflow.evaluate",
+    "export": "visum.workflow.export",
     "find_learning_rate": "visum.workflow.find_rate",
     "find_problems": "visum.workflow.audit",
     "list_models": "visum.workflow.catalogue",
@@ -60,6 +61,7 @@ __all__ = [
     "doctor",
     "ensemble",
     "evaluate",
+    "export",
     "find_learning_rate",
     "find_problems",
     "list_models",
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from visum.workflow.doctor import doctor
     from visum.workflow.ensemble import Ensemble, ensemble
     from visum.workflow.evaluate import evaluate
+    from visum.workflow.export import export
     from visum.workflow.find_rate import find_learning_rate
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model

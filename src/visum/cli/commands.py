@@ -83,12 +83,15 @@ def predict(
 
 @app.command()
 def verify(
-    bundle: Annotated[str, typer.Argument(help="A bundle or a run folder.", metavar="BUNDLE")],
+    bundle: Annotated[str, typer.Argument(help="A bundle, a run folder or an export.", metavar="BUNDLE|EXPORT")],
     engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
-    tolerance: Annotated[float, typer.Option("--tolerance", help="Largest difference of a probability.")] = 0.02,
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", help="Largest difference of a probability. [default: 0.02; what an export states]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check a bundle's digests and replay its golden images."""
+    """Check the digests of a bundle or an export and replay its golden images."""
     from visum.workflow.verify import verify as run
 
     result = run(bundle, engine=engine, tolerance=tolerance)
@@ -169,7 +172,19 @@ def models(
 
 app.command()(serving.serve)
 
-ORDER = ("train", "audit", "evaluate", "predict", "ensemble", "distill", "verify", "serve", "doctor", "models")
+ORDER = (
+    "train",
+    "audit",
+    "evaluate",
+    "predict",
+    "ensemble",
+    "distill",
+    "export",
+    "verify",
+    "serve",
+    "doctor",
+    "models",
+)
 
 
 def sign(arguments: Sequence[str]) -> None:

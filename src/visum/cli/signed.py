@@ -190,12 +190,31 @@ def _cells(scores: Mapping[str, Any], metric: str) -> tuple[str, ...]:
     return show.percent(score.value), interval, f"{scores['log_loss'].value:.3f}", f"{score.n:,}"
 
 
+def _export(settings: dict[str, Any], as_json: bool) -> None:
+    from visum.workflow.export import export
+
+    with watching():
+        made = export(**settings)
+    if as_json:
+        print(as_text(asdict(made)))
+        return
+    print(
+        f"\n{made.target}, {made.precision}: {made.megabytes:.1f} MB, {made.milliseconds:.1f} ms a picture on one core"
+    )
+    print(
+        f"{made.images} golden images are answered as by the bundle (largest difference {made.largest_difference:.1e}, "
+        f"allowed {made.tolerance:g})"
+    )
+    print(f"export  {show.name(str(made.folder))}\ntime    {made.seconds:.1f} s\n\nNext: visum verify {made.folder}")
+
+
 SIGNED = {
     "train": ("visum.workflow.train", "train", _train),
     "distill": ("visum.workflow.distill", "distill", _train),
     "audit": ("visum.workflow.audit", "find_problems", _audit),
     "evaluate": ("visum.workflow.evaluate", "evaluate", _evaluate),
     "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
+    "export": ("visum.workflow.export", "export", _export),
 }
 """Commands whose options are their function's keyword arguments: module, function, and what shows its result."""
 

@@ -1,4 +1,4 @@
-"""``visum verify``: does a bundle still answer here as it did where it was made?"""
+"""``visum verify``: does a bundle or an export still answer here as it did where it was made?"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from visum.data.decode import EXTRA_FORMATS
 from visum.errors import UsageError
 from visum.models import predict as running
 from visum.ship import verify as proof
+from visum.ship.export import folder, replay
 from visum.ship.verify import Verification
 from visum.types import Bundle, Floats, Predictions, column, probabilities
 from visum.workflow import ready
@@ -19,20 +20,25 @@ TOLERANCE = 0.02
 """Largest difference of a probability between engines of different precision: bfloat16 keeps 8 bits of each activation."""
 
 
-def verify(bundle: str | Path, *, engine: str = "auto", tolerance: float = TOLERANCE) -> Verification:
-    """Check a bundle's digests and replay its golden images.
+def verify(bundle: str | Path, *, engine: str = "auto", tolerance: float | None = None) -> Verification:
+    """Check the digests of a bundle or an export and replay its golden images.
 
     Args:
-        bundle: folder of a bundle or of a run.
-        engine: auto, openvino, onnxruntime or torch.
-        tolerance: largest difference of a probability that passes, > 0.
+        bundle: folder of a bundle, of a run or of an export.
+        engine: auto, openvino, onnxruntime or torch; an export runs where it is made for, in a process of its own.
+        tolerance: largest difference of a probability that passes, > 0; omitted: 0.02 for bundles, what an export states
+            for exports.
 
     Raises:
         BundleError: it is broken or edited; the message names the file.
     """
     ready.check_settings("verify", engine=engine)
-    if not 0 < tolerance < float("inf"):
+    if tolerance is not None and not 0 < tolerance < float("inf"):
         raise UsageError(f"tolerance {tolerance}", allowed="a number above 0", next=f"--tolerance {TOLERANCE}")
+    if folder.is_export(bundle):
+        if engine != "auto":
+            raise UsageError(f"--engine {engine} for an export", allowed="its own runtime", next="visum verify EXPORT")
+        return replay.verify(bundle, tolerance)
 
     def answers(shipped: Bundle, images: Sequence[bytes]) -> Floats:
         found = list(running.stream(images, running.Model(shipped, engine), extra_formats=EXTRA_FORMATS))
@@ -49,4 +55,4 @@ def verify(bundle: str | Path, *, engine: str = "auto", tolerance: float = TOLER
         )
         return probabilities(said)
 
-    return proof.verify(bundle, answers, tolerance=tolerance)
+    return proof.verify(bundle, answers, tolerance=tolerance or TOLERANCE)

@@ -11,7 +11,7 @@ what does not fit.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from visum.ship.bundle.faults import PICTURES, faults, golden_faults, not_finite
 from visum.ship.bundle.seal import FORMAT, version
 from visum.types import Bundle, Floats, Preprocess, Task
 
-__all__ = ["FORMAT", "Golden", "digest", "locate", "read", "read_golden", "write"]
+__all__ = ["FORMAT", "Golden", "digest", "golden_entry", "golden_of", "locate", "read", "read_golden", "write"]
 
 Golden = tuple[str, bytes, Floats]
 _HEAD = {"task": str, "classes": list, "architecture": dict, "preprocess": dict, "thresholds": list, "notes": dict}
@@ -65,7 +65,7 @@ def write(bundle: Bundle, folder: str | Path, golden: Sequence[Golden]) -> Bundl
     if found := faults(bundle):
         raise BundleError(f"this model cannot be bundled: {'; '.join(found)}")
     images = [
-        _golden_entry(number, *each, k=len(bundle.classes), task=bundle.task) for number, each in enumerate(golden)
+        golden_entry(number, *each, k=len(bundle.classes), task=bundle.task) for number, each in enumerate(golden)
     ]
     with storage.atomic_folder(folder) as draft:
         from safetensors.numpy import save
@@ -165,7 +165,12 @@ def _head(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _golden_entry(number: int, name: str, data: bytes, expected: Floats, *, k: int, task: Task) -> dict[str, Any]:
+def golden_entry(number: int, name: str, data: bytes, expected: Floats, *, k: int, task: Task) -> dict[str, Any]:
+    """What ``golden/expected.json`` says of one image.
+
+    Raises:
+        BundleError: no picture, too large, or probabilities that are none.
+    """
     form = sniff(data[:1024])
     if form not in PICTURES:
         raise BundleError(f"golden image {name!r} is not a picture", allowed=", ".join(PICTURES))
@@ -204,10 +209,15 @@ def _read(place: Path) -> tuple[Bundle, list[Golden]]:
     )
     expected = seal.as_json(kept["golden/expected.json"], place, "golden/expected.json")
     found = faults(bundle) + [f"{name} is NaN or infinite" for name in not_finite(weights)[:5]]
-    found += golden_faults(kept, expected, bundle)
+    found += golden_faults(kept, expected, len(bundle.classes), bundle.task)
     if found:
         raise BundleError(f"{place}: the parts do not fit: {'; '.join(found)}", next=seal.AGAIN)
-    return bundle, [
+    return bundle, golden_of(kept, expected)
+
+
+def golden_of(kept: Mapping[str, bytearray], expected: Mapping[str, Any]) -> list[Golden]:
+    """The golden images of a sealed folder, in which nothing is at fault."""
+    return [
         (entry["name"], bytes(kept[f"golden/{entry['file']}"]), np.asarray(entry["probabilities"], np.float32))
         for entry in expected["images"]
     ]

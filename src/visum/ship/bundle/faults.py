@@ -27,7 +27,7 @@ def not_finite(weights: Mapping[str, NDArray[Any]]) -> list[str]:
 def faults(bundle: Bundle) -> list[str]:
     """Everything about a bundle's parts that does not fit, in words; empty when it is whole. Types are not trusted."""
     k = len(bundle.classes)
-    found = [*_class_faults(bundle.task, bundle.classes), *_preprocess_faults(bundle.preprocess)]
+    found = [*class_faults(bundle.task, bundle.classes), *_preprocess_faults(bundle.preprocess)]
     if not _number(bundle.temperature) or not 0 < bundle.temperature < math.inf:
         found.append(f"temperature {short(bundle.temperature)}, wanted a number over 0")
     wanted = {"multilabel": k, "binary": 1}.get(bundle.task, 0)
@@ -96,7 +96,8 @@ def _entry_faults(entry: Any, k: int) -> list[str]:
     return wrong
 
 
-def _class_faults(task: Any, classes: Sequence[Any]) -> list[str]:
+def class_faults(task: Any, classes: Sequence[Any]) -> list[str]:
+    """What keeps names from being the classes of a task."""
     if task not in get_args(Task):
         return [f"task {short(task)}, wanted {', '.join(get_args(Task))}"]
     found = []
@@ -162,7 +163,7 @@ def probability_fault(p: NDArray[Any], k: int, task: Task) -> str:
     return "" if task == "multilabel" or abs(float(p.sum()) - 1) < 0.01 else "probabilities that do not sum to 1"
 
 
-def golden_faults(kept: Mapping[str, bytearray], expected: Mapping[str, Any], bundle: Bundle) -> list[str]:
+def golden_faults(kept: Mapping[str, bytearray], expected: Mapping[str, Any], k: int, task: Task) -> list[str]:
     """The same of ``golden/expected.json`` and the bytes of the images beside it."""
     entries = expected.get("images")
     if not isinstance(entries, list) or not all(
@@ -176,6 +177,6 @@ def golden_faults(kept: Mapping[str, bytearray], expected: Mapping[str, Any], bu
     for entry in entries:
         values = entry.get("probabilities")
         plain = isinstance(values, list) and all(_number(v) for v in values)
-        fault = probability_fault(np.asarray(values if plain else []), len(bundle.classes), bundle.task)
+        fault = probability_fault(np.asarray(values if plain else []), k, task)
         found += [f"golden/{entry['file']}: {fault}"] * bool(fault)
     return found

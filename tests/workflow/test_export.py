@@ -1,0 +1,176 @@
+"""``visum export`` from end to end: a real network, its own bundle's answers, and the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import visum
+from visum.data.decode import decode
+from visum.errors import BundleError, ModelError, RecipeError, UsageError
+from visum.models import predict as running
+from visum.ship import bundle as bundles
+from visum.ship import verify as proof
+from visum.ship.export import EXPORTERS, RUNNERS, folder, reference
+from visum.types import Bundle, Pixels
+from visum.workflow import export as exporting
+from visum.workflow.export import export
+from visum.workflow.outcome import Run
+
+Photos = dict[str, NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def shipped(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged network with its cats, dogs and cups at 64 px, as a bundle with the three photos as golden images."""
+    base, kept = running.imagenet(), [*range(151, 170), *range(281, 286), 504, 967, 968]
+    head = {name: np.ascontiguousarray(base.weights[name][..., kept]) for name in ("head.weight", "head.bias")}
+    classes = tuple(base.classes[k] for k in kept)
+    spec = replace(base.preprocess, size=64)
+    bundle = replace(base, preprocess=spec, classes=classes, weights={**base.weights, **head})
+    place = tmp_path_factory.mktemp("shipped")
+    golden = []
+    for name, picture in photos.items():
+        Image.fromarray(picture).save(place / f"{name}.jpg")
+        golden.append(
+            (f"{name}.jpg", (place / f"{name}.jpg").read_bytes(), np.full(len(kept), 1 / len(kept), np.float32))
+        )
+    bundles.write(bundle, place / "run" / "bundle", golden)
+    return place / "run" / "bundle"
+
+
+@pytest.fixture(scope="module")
+def made(shipped: Path) -> exporting.Exported:
+    return export(shipped)
+
+
+def test_it_lies_beside_the_bundle_and_verifies(shipped: Path, made: exporting.Exported) -> None:
+    assert made.folder == (shipped.parent / "exports" / "onnx").resolve()
+    assert (made.target, made.precision, made.images) == ("onnx", "float32", 3)
+    assert made.largest_difference <= 1e-5
+    assert made.megabytes == pytest.approx((made.folder / "model.onnx").stat().st_size / 1e6)
+    found = visum.verify(made.folder)
+    assert found.passed
+    assert (found.images, found.tolerance) == (3, 1e-4)
+    told = folder.read(made.folder)
+    assert told.bundle == bundles.digest(shipped)
+    assert told.classes == bundles.read(shipped).classes
+
+
+def test_photos_get_the_bundles_answers(made: exporting.Exported, shipped: Path, photos: Photos) -> None:
+    """At their own sizes, where a sample may fall either way on a half."""
+    run = RUNNERS["onnx"](folder.read(made.folder).files)
+    got = np.concatenate([run(photo[None]) for photo in photos.values()])
+    answers = visum.load(shipped, engine="onnxruntime").predict(list(photos.values()))
+    wanted = np.stack([answer.probabilities for answer in answers])
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-3)
+    assert got.argmax(1).tolist() == wanted.argmax(1).tolist()
+
+
+def test_an_export_is_verified_by_its_own_runtime(made: exporting.Exported) -> None:
+    with pytest.raises(UsageError, match="--engine torch for an export"):
+        visum.verify(made.folder, engine="torch")
+
+
+def test_the_command_says_what_came_of_it(shipped: Path, tmp_path: Path) -> None:
+    code = "import sys; from visum.cli import main; sys.argv[0] = 'visum'; main()"
+
+    def visum_(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+    done = visum_("export", str(shipped), "--to", "onnx", "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["folder"], told["target"]) == (str(tmp_path / "out"), "onnx")
+    done = visum_("verify", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "All 3 golden images are answered as when the export was made" in done.stdout
+    (tmp_path / "out" / "model.onnx").write_bytes(b"x")
+    done = visum_("verify", str(tmp_path / "out"), "--json")
+    assert done.returncode == 4
+    assert "model.onnx is not the file that was written" in json.loads(done.stdout)["error"]
+
+
+def test_a_classical_bundle_is_refused_before_any_work(run: Run) -> None:
+    assert bundles.read(run.bundle).architecture["kind"] == "classical"
+    with pytest.raises(
+        BundleError, match=r"which is no network.*Allowed: networks with a linear.*visum predict BUNDLE"
+    ):
+        export(run.bundle)
+    assert not (run.folder / "exports").exists()
+
+
+def test_what_cannot_be_is_said_before_any_work(shipped: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"to.*onnx"):
+        export(shipped, to="abacus")  # type: ignore[arg-type]
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(BundleError, match="holds other files than an export"):
+        export(shipped, out=tmp_path)
+    bundles.write(bundles.read(shipped), tmp_path / "bare", [])
+    with pytest.raises(BundleError, match="has no golden images"):
+        export(tmp_path / "bare")
+
+
+def test_an_exporter_that_is_wrong_writes_nothing(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(bundle: Bundle, *rest: Any) -> dict[str, bytes]:
+        turned = {**bundle.weights, "head.bias": bundle.weights["head.bias"][::-1].copy()}
+        return right(replace(bundle, weights=turned), *rest)
+
+    right = EXPORTERS["onnx"]
+    monkeypatch.setitem(EXPORTERS, "onnx", wrong)
+    with pytest.raises(ModelError, match="does not answer as the bundle does"):
+        export(shipped, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_golden_pictures_halve_exactly(photos: Photos) -> None:
+    from visum.data.pixels import fit
+    from visum.types import Preprocess
+
+    picture = photos["coffee"]
+    for way, sides in (("pad", (86, 128)), ("crop", (128, 192)), ("squash", (128, 128))):
+        spec = Preprocess(size=64, fit=way)  # type: ignore[arg-type]
+        small = reference.halving(picture, spec)
+        assert small.shape[:2] == sides
+        assert fit(small, spec).shape == (64, 64, 3)
+        np.testing.assert_array_equal(decode(reference.png(small)).pixels, small)
+    assert reference.halving(picture[:1, :300], Preprocess(size=64)).shape == (2, 128, 3)
+
+
+def test_every_target_can_be_asked_for() -> None:
+    from typing import get_args
+
+    assert set(get_args(exporting.Target)) == set(EXPORTERS) == set(RUNNERS)
+
+
+def thousand(clothing: Path) -> Iterator[tuple[Path, Pixels]]:
+    files = sorted(clothing.rglob("*.jpg"))
+    for at in np.linspace(0, len(files) - 1, 1000).astype(int):
+        yield files[at], np.array(decode(files[at]).pixels)
+
+
+@pytest.mark.slow
+def test_a_thousand_photos_get_the_same_top_class(clothing: Path, tmp_path: Path) -> None:
+    """D20: of each photo, the export says what the bundle says of the same pixels; a tie may fall either way."""
+    from visum.workflow.train import train
+
+    done = train(clothing, out=tmp_path / "run", size=64, ladder=("majority", "embedding+probe"))
+    run = RUNNERS["onnx"](folder.read(export(done.bundle).folder).files)
+    answers = visum.load(done.bundle, engine="onnxruntime").stream(pixels for _, pixels in thousand(clothing))
+    for answer, (path, pixels) in zip(answers, thousand(clothing), strict=True):
+        got = run(pixels[None])[0]
+        wanted = answer.probabilities
+        assert np.abs(got - wanted).max() < 5e-3, path
+        assert wanted.max() - wanted[got.argmax()] <= proof.TIE, path
