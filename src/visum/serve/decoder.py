@@ -3,8 +3,8 @@
 ``python -m visum.serve.decoder FD`` is a *template*: it has everything imported, waits on its socket for other sockets, and
 forks a decoder for each. So a decoder that died is replaced within milliseconds, and all of them share their memory.
 
-A decoder may take so much memory (``RLIMIT_AS``) and so many seconds for an order (an alarm that ends it, even within
-libjpeg); it can write no file. A message is ``>II``, the lengths of a JSON head and of the bytes behind it.
+A decoder may take so much memory (``RLIMIT_AS``) and so many seconds of a processor for an order (an alarm that ends it, even
+within libjpeg); it can write no file. A message is ``>II``, the lengths of a JSON head and of the bytes behind it.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ def work(place: socket.socket, memory: int, seconds: float) -> None:
         if order is None or payload is None:
             return
         begin = time.perf_counter()
-        signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM is not caught: it ends the process
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF is not caught: it ends the process
         said, squares = done(json.loads(bytes(order)), payload)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         said["seconds"] = time.perf_counter() - begin
         data = json.dumps(said).encode()
         place.sendall(HEAD.pack(len(data), sum(square.nbytes for square in squares)) + data)
@@ -152,7 +152,8 @@ def fitted(data: bytes, specs: Sequence[str], formats: Sequence[str]) -> tuple[d
             seen[key] = decode(data, background=spec.background, shortest=spec.size, extra_formats=formats)
         squares.append(np.ascontiguousarray(fit(seen[key].pixels, spec)))
     first = next(iter(seen.values()))
-    notes = {"notes": list(first.notes), "format": first.format, "width": first.width, "height": first.height}
+    worth = [note for note in first.notes if not note.startswith("decoded at 1/")]  # true of every large photo
+    notes = {"notes": worth, "format": first.format, "width": first.width, "height": first.height}
     return notes, squares
 
 

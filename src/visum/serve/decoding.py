@@ -24,8 +24,8 @@ from visum.errors import VisumError
 from visum.serve.decoder import HEAD
 from visum.serve.refusal import Refusal
 
-PATIENCE = 1.0
-"""Seconds beyond its limit after which a decoder that has not ended itself is killed."""
+PATIENCE = 2.0
+"""A decoder that is not ready after so many times the seconds that it may compute is killed: it hangs."""
 START = 60.0
 """Seconds that the first decoders may take to come up."""
 
@@ -44,7 +44,7 @@ class Decoders:
     Attributes:
         count: of them.
         memory: bytes that each may take beyond what it has at its start.
-        seconds: that each order may take.
+        seconds: of a processor that each order may take.
         replaced: how many died or were killed so far.
     """
 
@@ -134,7 +134,7 @@ class Decoders:
         loop, begin = asyncio.get_running_loop(), time.monotonic()
         data = json.dumps(order).encode()
         try:
-            async with asyncio.timeout(self.seconds + PATIENCE):
+            async with asyncio.timeout(PATIENCE * self.seconds):
                 await loop.sock_sendall(child.place, HEAD.pack(len(data), len(payload)) + data)
                 await loop.sock_sendall(child.place, payload)
                 head, body = HEAD.unpack(await self._received(child, HEAD.size))
@@ -143,7 +143,7 @@ class Decoders:
         except (OSError, EOFError, TimeoutError) as error:
             self._replace(child)
             slow = time.monotonic() - begin >= self.seconds
-            why = f"took longer than {self.seconds:g} s to decode" if slow else "broke the process that decoded it"
+            why = "takes too long to decode" if slow else "broke the process that decoded it"
             raise Refusal(400, f"This picture {why}", "the picture saved again as JPEG or PNG") from error
         except BaseException:
             self._replace(child)

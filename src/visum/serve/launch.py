@@ -201,6 +201,7 @@ async def _listen(state: State, place: socket.socket, ending: asyncio.Event) -> 
     from visum.serve.connection import Rules, connection
 
     logging.getLogger("uvicorn.error").addFilter(lambda record: _told(state, record))
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it says of hostile forms is no news
     limits = state.limits
     rules = Rules(limits, lambda refusal, id: _refused(state, refusal, id))
     config = uvicorn.Config(
