@@ -94,14 +94,14 @@ def opened(browser: Browser, origin: str) -> Iterator[Callable[..., Watched]]:
     """Opens the page; at the end, each page must have kept to itself."""
     watched: list[Watched] = []
 
-    def build(prepare: Callable[[BrowserContext], object] | None = None, **options: Any) -> Watched:
+    def build(prepare: Callable[[BrowserContext], object] | None = None, at: str = origin, **options: Any) -> Watched:
         given = {"viewport": {"width": 1100, "height": 900}, "reduced_motion": "reduce", **options}
         context = browser.new_context(**given)
         if prepare:
             prepare(context)
-        made = Watched(context, origin)
+        made = Watched(context, at)
         watched.append(made)
-        made.page.goto(origin)
+        made.page.goto(at)
         return made
 
     yield build

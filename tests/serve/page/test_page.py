@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
+from served import network, start, written
 
 from visum.serve.client import Client
 
@@ -157,6 +160,41 @@ def test_a_screen_reader_finds_its_way(opened: Any, pictures: list[Path]) -> Non
     assert not nameless
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("[role=status]").count() >= 2
+
+
+def test_s13_hostile_classes_names_and_exif_of_a_real_bundle_are_text(
+    opened: Any, photos: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = network()
+    evil = {0: HOSTILE, 1: "</td><script>document.title='run'</script>", 2: "javascript:document.title='run'"}
+    bundle = replace(plain, classes=tuple(evil.get(k, name) for k, name in enumerate(plain.classes)))
+    exif = Image.Exif()
+    exif[0x010E] = HOSTILE  # ImageDescription
+    file = io.BytesIO()
+    Image.fromarray(photos["chelsea"]).save(file, "JPEG", exif=exif)
+    server = start(
+        tmp_path / "log", written(bundle, tmp_path / "evil", photos), "--feedback", str(tmp_path / "kept.parquet")
+    )
+    try:
+        watched = opened(at=f"http://127.0.0.1:{server.port}")
+        page, expect = watched.page, playwright.expect
+        expect(page.locator("#lede")).to_contain_text(HOSTILE)
+        page.set_input_files("#files", {"name": HOSTILE, "mimeType": "image/jpeg", "buffer": file.getvalue()})
+        expect(page.locator("#name")).to_have_text(HOSTILE)
+        page.get_by_role("button", name="Show all").click()
+        shown = {row[0] for row in watched.rows("#bars")}
+        assert len(shown) == len(bundle.classes)
+        assert set(evil.values()) <= shown
+        page.click("#look button")
+        expect(page.locator("#heat")).to_be_visible()
+        page.select_option("#look select", value=HOSTILE)
+        expect(page.locator("#heat")).to_have_attribute("aria-label", re.compile(re.escape(HOSTILE)))
+        page.select_option("#feedback select", value=HOSTILE)
+        expect(page.locator("#feedback")).to_contain_text("Thank you")
+        assert page.locator("img").count() == page.locator("script").count() == 1
+        assert page.title() != "run"
+    finally:
+        assert server.end() == 0
 
 
 def test_what_the_model_looked_at(opened: Any, pictures: list[Path]) -> None:
