@@ -21,7 +21,7 @@ from visum.ship.export.folder import Export
 from visum.types import Bundle, Floats, Pixels
 from visum.workflow.checked import checked
 
-Target = Literal["onnx"]
+Target = Literal["onnx", "openvino", "torch"]
 TOLERANCE = 1e-4
 """Largest difference of a probability in float32, on any machine: golden images halve exactly (``reference.halving``)."""
 TIMED = 9

@@ -26,7 +26,7 @@ class Axis:
         canvas: outputs.
         offset, length: outputs ``offset … offset + length - 1`` hold the picture, the others are padding.
         start_twice, extent: which part of the axis is taken, in pixels; the start, which may lie in the middle of one, times two.
-        low, high: inputs ``low … high - 1`` may be looked at; "" for all.
+        low, high: inputs ``low … high - 1`` may be looked at; None for all.
     """
 
     inputs: str
@@ -35,8 +35,8 @@ class Axis:
     length: str
     start_twice: str
     extent: str
-    low: str = ""
-    high: str = ""
+    low: str | None = None
+    high: str | None = None
 
 
 def fitted(g: Graph, pixels: str, spec: Preprocess) -> str:
@@ -90,17 +90,16 @@ def _crop(g: Graph, x: str, height: str, width: str, spec: Preprocess) -> str:
 
 
 def _squash(g: Graph, x: str, height: str, width: str, spec: Preprocess) -> str:
-    """Columns, rows; but where rows are reduced and columns enlarged, what is reduced comes first."""
+    """Columns, rows; but where rows are reduced and columns enlarged, what is reduced comes first.
+
+    The first pass then leaves the columns as they are, on a canvas that is too wide for them, and the last one enlarges them.
+    """
     size, zero = g.constant(spec.size), g.constant(0)
-
-    def whole(inputs: str, outputs: str) -> Axis:
-        return Axis(inputs, outputs, zero, outputs, zero, inputs)
-
     late = g.add("And", g.add("Less", width, size), g.add("Greater", height, size))
     between = g.add("Where", late, width, size)
-    x = columns(g, x, whole(width, between), spec.filter)
-    x = lines(g, x, whole(height, size), spec.filter)
-    return columns(g, x, whole(between, size), spec.filter)
+    x = columns(g, x, Axis(width, size, zero, between, zero, width), spec.filter)
+    x = lines(g, x, Axis(height, size, zero, size, zero, height), spec.filter)
+    return columns(g, x, Axis(size, size, zero, size, zero, between, zero, between), spec.filter)
 
 
 def columns(g: Graph, x: str, axis: Axis, kernel: Filter) -> str:
@@ -123,7 +122,7 @@ def matrix(g: Graph, axis: Axis, kernel: Filter) -> str:
     distance = g.add("Div", g.cast(g.add("Sub", seen, made), np.float32), g.cast(reach, np.float32))
     weights = {"bicubic": _cubic, "bilinear": _triangle}[kernel](g, g.add("Abs", distance))
     inside = _within(g, axis, 1)
-    if axis.low:
+    if axis.low is not None and axis.high is not None:
         low = g.add("GreaterOrEqual", at, axis.low)
         inside = g.add("And", inside, g.add("And", low, g.add("Less", at, axis.high)))
     weights = g.add("Where", inside, weights, 0.0)

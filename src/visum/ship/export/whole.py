@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,21 +68,12 @@ def model(bundle: Bundle, facts: Mapping[str, Any], make: Network = network) -> 
         ModelError: the network cannot be made a graph.
     """
     check(bundle)
-    g, seen, squares = Graph(), dict[Any, str](), dict[Any, str]()
+    g = Graph()
 
-    def told(part: Bundle) -> str:
-        spec, backbone = part.preprocess, of_bundle(part)
-        fitting = (spec.size, spec.fit, spec.filter, spec.background)
-        if fitting not in squares:
-            squares[fitting] = fitted(g, PIXELS, spec)
-        key = (compiled.graph_path(backbone, spec), fitting)
-        if key not in seen:
-            seen[key] = g.absorb(make(backbone, spec), f"network{len(seen)}/", squares[fitting])
-        return _head(g, part, seen[key])
+    def embed(part: Bundle, squares: str, number: int) -> str:
+        return g.absorb(make(of_bundle(part), part.preprocess), f"network{number}/", squares)
 
-    members = joining.members_of(bundle)
-    z = classify.combined(g, bundle, members, [told(each) for each in members]) if members else told(bundle)
-    g.rename(classify.probabilities(g, z, bundle.task, bundle.temperature), PROBABILITIES)
+    g.rename(answers(g, bundle, PIXELS, embed), PROBABILITIES)
     ends = (
         {PIXELS: (np.uint8, ["images", "height", "width", 3])},
         {PROBABILITIES: (np.float32, ["images", len(bundle.classes)])},
@@ -94,6 +84,36 @@ def model(bundle: Bundle, facts: Mapping[str, Any], make: Network = network) -> 
     return made
 
 
+def answers(g: Any, bundle: Bundle, pixels: Any, embed: Callable[[Bundle, Any, int], Any]) -> Any:
+    """Everything from pixels to probabilities.
+
+    Args:
+        g: a ``Graph``, or an ``eager.Eager``; what is passed around are names with the one and tensors with the other.
+        bundle: a probe, or an ensemble of probes.
+        pixels: uint8 ``[N, H, W, 3]``.
+        embed: (plain bundle, fitted squares uint8 ``[N, S, S, 3]``, number of its network) → embeddings float32 ``[N, D]``; asked
+            once for members that share a network and its way of seeing.
+
+    Returns:
+        float32 ``[N, K]``.
+    """
+    seen, squares = dict[Any, Any](), dict[Any, Any]()
+
+    def told(part: Bundle) -> Any:
+        spec = part.preprocess
+        fitting = (spec.size, spec.fit, spec.filter, spec.background)
+        if fitting not in squares:
+            squares[fitting] = fitted(g, pixels, spec)
+        key = (compiled.graph_path(of_bundle(part), spec), fitting)
+        if key not in seen:
+            seen[key] = embed(part, squares[fitting], len(seen))
+        return _head(g, part, seen[key])
+
+    members = joining.members_of(bundle)
+    z = classify.combined(g, bundle, members, [told(each) for each in members]) if members else told(bundle)
+    return classify.probabilities(g, z, bundle.task, bundle.temperature)
+
+
 def _head(g: Graph, part: Bundle, features: str) -> str:
     name = str(part.architecture.get("classifier", heads.LINEAR))
     start = "head." if name == heads.LINEAR else "classifier."
@@ -101,8 +121,3 @@ def _head(g: Graph, part: Bundle, features: str) -> str:
     if part.architecture.get("columns") == "last":
         features = g.add("Slice", features, np.array([-len(arrays["weight"])]), np.array([2**31 - 1]), np.array([1]))
     return classify.logits(g, features, name, arrays)
-
-
-def write(made: Any, folder: Path, name: str) -> None:
-    """The bytes of a graph as a file."""
-    (folder / name).write_bytes(made.SerializeToString())
