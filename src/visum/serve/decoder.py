@@ -36,6 +36,8 @@ from visum.types import Pixels, Preprocess
 HEAD = struct.Struct(">II")
 """Lengths in bytes: of the head, of what follows it."""
 
+HUNGRY = Refusal(400, "This needs more memory than a request may take", "a smaller picture")
+
 Reply = tuple[dict[str, Any], list[Pixels]]
 
 
@@ -120,13 +122,15 @@ def done(order: dict[str, Any], payload: bytearray) -> Reply:
     try:
         return JOBS[order["job"]](order, payload)
     except UnreadableImage as error:
+        if isinstance(error.__cause__, MemoryError):
+            return told(HUNGRY), []
         return told(unreadable(error)), []
     except Refusal as error:
         return told(error), []
     except VisumError as error:
         return told(Refusal(400, error.got, error.allowed)), []
     except MemoryError:
-        return told(Refusal(400, "This needs more memory than a request may take", "a smaller picture")), []
+        return told(HUNGRY), []
     except Exception as error:  # a fault of ours, found by a stranger's bytes
         return {**told(Refusal(400, "This picture cannot be read", "the picture saved again")), "bug": repr(error)}, []
 
