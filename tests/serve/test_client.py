@@ -266,6 +266,15 @@ def test_an_answer_is_not_read_without_end(stub: Stub, client: Client, monkeypat
         client.predict(b"x")
 
 
+def test_an_endless_answer_is_left_unread(stub: Stub, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "LARGEST_ANSWER", 1000)
+    stub.says = lambda asked: (200, {"Content-Length": "999999999"}, b" " * 5000)  # and nothing more comes
+    begin = time.perf_counter()
+    with pytest.raises(ServerError, match="longer than 1,000 bytes"):
+        client.predict(b"x")
+    assert time.perf_counter() - begin < 2
+
+
 def test_models_explain_feedback_ready(stub: Stub, client: Client) -> None:
     model = {
         "name": "pets", "version": "2", "default": True, "task": "binary", "classes": ["cat", "dog"], "size": 224,
@@ -310,6 +319,20 @@ def test_connections_are_kept_and_renewed(stub: Stub, client: Client) -> None:
     client.predict(b"x")  # after which the server hangs up
     time.sleep(0.05)
     assert client.predict(b"x").label == "cat"
+
+
+def test_a_question_is_not_asked_twice_unless_the_connection_was_old(stub: Stub) -> None:
+    with Client(stub.url, timeout=0.3) as client:
+        stub.says = lambda asked: (200, {}, told())
+        client.predict(b"x")
+        stub.says = lambda asked: (time.sleep(0.6), (200, {}, told()))[1]
+        with pytest.raises(ServerError, match="nothing came in time"):
+            client.predict(b"slow")
+        assert [asked.body for asked in stub.asked] == [b"x", b"slow"]
+        stub.says = lambda asked: 1 / 0  # type: ignore[return-value]  # hangs up without a word
+        with pytest.raises(ServerError, match="does not answer"):
+            client.predict(b"new connection")
+        assert [asked.body for asked in stub.asked] == [b"x", b"slow", b"new connection"]
 
 
 def test_threads_do_not_mix_up_answers(stub: Stub, client: Client) -> None:
