@@ -264,7 +264,7 @@ def start(name):
     if child := os.fork():
         return child
     model = network()
-    run(model, epochs=80, rows=900, save=folder / name, key="k")
+    run(model, epochs=70, rows=400, save=folder / name, key="k")
     save_file(model.state_dict(), folder / (name + ".out"))
     os._exit(0)
 

@@ -54,6 +54,23 @@ def test_the_network_costs_in_proportion_to_the_area() -> None:
     assert half == pytest.approx(1.0)
 
 
+def test_time_to_train_buys_more_detail_where_the_pictures_have_it() -> None:
+    assert plan.larger(weights.DEFAULT, None, 400, 224) == 288
+    assert plan.larger(weights.DEFAULT, None, 280, 224) is None
+
+    def made(budget: float) -> Plan:
+        return plan.enlarged(at(budget), 288, 3000, 2400, 2.0, budget, GLANCE, 0.006)
+
+    plans = [made(budget) for budget in range(60, 600, 5)]
+    assert all(a.size <= b.size for a, b in pairwise(plans))
+    assert {p.size for p in plans} == {224, 288}
+    grown = next(p for p in plans if p.size == 288)
+    # six epochs of 2,400 pictures at more than the price of the network alone
+    assert grown.seconds > 6 * 2400 * 0.006 * (288 / 224) ** 2
+    assert made(grown.seconds).size == 288
+    assert made(grown.seconds - 1) == at(grown.seconds - 1)
+
+
 def test_small_pictures_are_not_enlarged_to_fill_the_time() -> None:
     assert at(1e6, size=96).size == 96
     assert at(1e6, size=70).size == 70

@@ -17,7 +17,7 @@ from visum.models.embed import Network
 from visum.models.sizes import taken
 from visum.runtime import threads
 from visum.types import Preprocess
-from visum.workflow.ready import LARGEST, SMALLEST, Glance, fitting_size
+from visum.workflow.ready import LARGEST, SMALLEST, STEP, Glance, fitting_size
 
 SIZES = (224, 208, 192, 176, 160, 144, 128, 112, 96, 64)
 RESERVE, RESERVE_PER_IMAGE = 4.0, 0.0016
@@ -29,6 +29,13 @@ FIRST = 6.0
 """Seconds that the first run on a machine takes longer, although its network is built while pictures are decoded."""
 SHARE_OF_PEAK = 0.5
 """What a compiled network reaches of the float32 matrix product of the same cores, at least; more with bfloat16."""
+LARGER = 9 / 7
+"""Of a network's own size, where a budget leaves time to train it: 288 px for 224. Trained so, it learns detail that it was never
+shown (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"); a probe alone gains nothing from it."""
+LONG_EPOCHS, LONG_VIEWS = 6, 3
+"""Of the training that must fit before a larger size is taken: with less, more epochs at the own size teach more."""
+STEP_COST, VIEW_COST = 1.4, 0.7
+"""What a training step behind the first cut, and the prefix, cost an image: in runs of the compiled network; measured."""
 _PROBE_BATCHES = 4
 
 
@@ -61,6 +68,37 @@ def sizes(backbone: str, weights: str | None, side: float, native: int) -> tuple
     smaller = [size for size in SIZES if size < best]
     possible = taken(backbone, weights, (best, *smaller))
     return possible if best in possible else (native,)
+
+
+def larger(backbone: str, weights: str | None, side: float, native: int) -> int | None:
+    """The size beyond the network's own that training may take; None where the pictures or the network do not have it.
+
+    Args:
+        backbone, weights, side, native: as for ``sizes``.
+    """
+    wanted = STEP * round(native * LARGER / STEP)
+    possible = wanted <= LARGEST and side >= wanted and bool(taken(backbone, weights, (wanted,)))
+    return wanted if possible else None
+
+
+def enlarged(
+    plan: Plan, size: int, images: int, learnt: int, spent: float, budget: float, glance: Glance, per_image: float
+) -> Plan:
+    """The plan for ``size`` if a long training at it fits the budget, else ``plan``.
+
+    Args:
+        plan: what was chosen, at the size that ``per_image`` is of.
+        size: of ``larger``.
+        images, learnt: in the whole data set, and of the train split.
+        spent, budget, glance, per_image: as for ``choose``.
+    """
+    each = per_image * (size / plan.size) ** 2
+    runs = images + learnt * (LONG_EPOCHS * STEP_COST + LONG_VIEWS * VIEW_COST)
+    expected = spent + rest(images) + images * glance.seconds / threads() + runs * each
+    if expected > budget:
+        return plan
+    words = f"{size} px: {budget:.0f} s leave time to train the network on more detail than its own {plan.size} px show"
+    return Plan(size, expected, words)
 
 
 def own_size(backbone: str, side: float, native: int) -> tuple[int, ...]:

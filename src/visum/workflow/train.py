@@ -213,7 +213,8 @@ def train(
         with stages.stage("plan") as stage:
             spec = pretrained.spec(backbone, weights)
             glance = ready.glance(table, extra_formats)
-            largest, *smaller = (size,) if size else plan.sizes(backbone, weights, glance.side, spec.size)
+            native = spec.size
+            largest, *smaller = (size,) if size else plan.sizes(backbone, weights, glance.side, native)
             spec, stage.detail = replace(spec, size=largest, fit=fit), f"{largest} px"
             if budget is not None and size is None and not scratch:
                 kept = plan.kept(facts, budget)
@@ -221,6 +222,10 @@ def train(
                     per_image, first = plan.measure(backbone, weights, spec, engine)
                     spent = stages.seconds()
                     kept = plan.choose(len(table), spent, budget, glance, per_image, largest, smaller, first=first)
+                    beyond = plan.larger(backbone, weights, glance.side, native) if tunes else None
+                    if beyond is not None and kept.size == native:
+                        learnt = int(in_split(table, "train").sum()) or round(fractions[0] * len(table))
+                        kept = plan.enlarged(kept, beyond, len(table), learnt, spent, budget, glance, per_image)
                 facts["plan"] = {"budget": budget, **asdict(kept)}
                 spec, stage.detail = replace(spec, size=kept.size), kept.why
 
