@@ -30,7 +30,6 @@ def busy(what: str = "too many requests wait already") -> Refusal:
 
 def unreadable(error: UnreadableImage) -> Refusal:
     """400 with the decoder's own words; what it says of flags of the command line is not for clients."""
-    next = error.next
-    if not next or next.startswith("-"):
-        next = "the picture saved as JPEG or PNG"
-    return Refusal(400, error.reason, next)
+    formats = error.allowed if error.allowed.startswith("JPEG") else "JPEG or PNG"
+    next = f"the picture saved as {formats}" if "--" in error.next or "left out" in error.next else error.next
+    return Refusal(400, error.reason, next or "the picture saved as JPEG or PNG")
