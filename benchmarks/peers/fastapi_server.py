@@ -28,11 +28,8 @@ def answer(data: bytes) -> dict[str, object]:
     with torch.inference_mode():
         p = net(STEPS(Image.open(io.BytesIO(data)).convert("RGB"))[None]).softmax(1)[0]
     best = p.topk(5)
-    return {
-        "predictions": [
-            {"class": k, "probability": q} for q, k in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
-    }
+    found = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    return {"predictions": [{"class": k, "probability": q} for q, k in found]}
 
 
 @app.post("/predict")
