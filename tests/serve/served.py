@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -184,16 +185,22 @@ def form(files: Sequence[tuple[str, bytes]], boundary: str = "visum-boundary") -
 
 
 def expected(bundle: Bundle, images: Sequence[bytes]) -> Floats:
-    """What the library says: probabilities float32 ``[N, K]``."""
-    logits = np.stack([row for row in running.stream(images, running.Model(bundle)) if isinstance(row, np.ndarray)])
+    """What the library says of images under a bundle of ``network``: probabilities float32 ``[N, K]``."""
+    logits = _logits(tuple(images))
     none = np.zeros(len(logits), np.int64)
     names = column([""] * len(logits))
     return probabilities(Predictions(names, logits, none, bundle.classes, bundle.task, temperature=bundle.temperature))
 
 
+@cache
+def _logits(images: tuple[bytes, ...]) -> Floats:
+    found = running.stream(images, running.Model(network()))
+    return np.stack([row for row in found if isinstance(row, np.ndarray)])
+
+
 def network(temperature: float = 1.0) -> Bundle:
     """The packaged network at 64 px, for cats and what stands on kitchen tables."""
-    whole = running.imagenet()
+    whole = _whole()
     kept = [*range(277, 300), *range(960, 970)]
     head = {
         "head.weight": np.ascontiguousarray(whole.weights["head.weight"][:, kept]),
@@ -206,6 +213,11 @@ def network(temperature: float = 1.0) -> Bundle:
         preprocess=replace(whole.preprocess, size=64),
         temperature=temperature,
     )
+
+
+@cache
+def _whole() -> Bundle:
+    return running.imagenet()
 
 
 def written(bundle: Bundle, folder: Path, photos: Mapping[str, NDArray[np.uint8]], shift: int = 0) -> Path:

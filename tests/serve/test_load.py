@@ -18,6 +18,7 @@ import pytest
 from served import BYTES, Server, form, start, until_closed
 
 import corpus
+from visum.serve.limits import Limits
 
 Images = dict[str, bytes]
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def p99(values: Sequence[float]) -> float:
 
 def test_s1_slow_clients_are_cut_off_and_hinder_nobody(busy: Server, images: Images) -> None:
     latencies(busy, images["coffee"], 20)
-    usual = p99(latencies(busy, images["coffee"], 150))
+    before = latencies(busy, images["coffee"], 150)
     begin = time.monotonic()
     slow = [socket.create_connection(("127.0.0.1", busy.port)) for _ in range(200)]
     headers = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"y" * 100
@@ -89,8 +90,30 @@ def test_s1_slow_clients_are_cut_off_and_hinder_nobody(busy: Server, images: Ima
         assert answer == b"" or b" 408 " in answer
         each.close()
     assert time.monotonic() - begin < 20
-    assert p99(then) < 2 * max(usual, 0.02)
+    after = latencies(busy, images["coffee"], 150)  # other work on these cores comes and goes: its worse half counts
+    assert p99(then) < 2 * max(p99(before), p99(after), 0.02)
+    assert statistics.median(then) < 2 * max(statistics.median(before), statistics.median(after))
     assert busy.gauge("visum_connections") == 1
+
+
+def test_there_is_an_end_to_connections(busy: Server, images: Images) -> None:
+    most = Limits().connections
+    held = [socket.create_connection(("127.0.0.1", busy.port)) for _ in range(most + 5)]
+    answers = []
+    for each in held[-5:]:
+        each.settimeout(5)
+        answers.append(until_closed(each))
+    assert all(answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in answer for answer in answers)
+    for each in held:
+        each.close()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            assert busy.predict(images["coffee"]).status == 200
+            break
+        except (AssertionError, ConnectionError):
+            time.sleep(0.05)
+    assert busy.predict(images["coffee"]).status == 200
 
 
 # ---- S7

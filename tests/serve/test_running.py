@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from served import BYTES, START, Server, network, start, written
 
+from visum.errors import UsageError
+from visum.serve import launch
 from visum.ship import bundle as bundles
 
 Images = dict[str, bytes]
@@ -75,28 +78,38 @@ def test_tokens_open_everything_but_health_and_the_page(own: Server, images: Ima
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("settings", "said"),
     [
-        (("--host", "0.0.0.0"), "without a token"),
-        (("--host", "::"), "without a token"),
-        (("--host", "192.0.2.7"), "without a token"),
-        (("--token", "short"), "shorter than 16"),
-        (("--port", "99999"), "--port 99999"),
-        (("--engine", "torch"), "--engine torch"),
-        (("--extra-formats", "PDF"), "PDF"),
+        ({"host": "0.0.0.0"}, "without a token"),
+        ({"host": "::"}, "without a token"),
+        ({"host": "192.0.2.7"}, "without a token"),
+        ({"token": ["short"]}, "shorter than 16"),
+        ({"port": 99999}, "--port 99999"),
+        ({"engine": "torch"}, "--engine torch"),
+        ({"extra_formats": ["PDF"]}, "PDF"),
+        ({"workers": -1}, "--workers -1"),
+        ({"queue": -1}, "--queue -1"),
+        ({"max_megabytes": 0}, "--max-megabytes 0"),
     ],
 )
-def test_what_cannot_be_is_said_with_what_to_type(arguments: tuple[str, ...], said: str, bundle: Path) -> None:
-    done = visum(bundle, *arguments, VISUM_TOKEN="")
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Try: " in done.stderr
+def test_what_cannot_be_is_said_with_what_to_type(
+    settings: dict[str, Any], said: str, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUM_TOKEN", "")
+    with pytest.raises(UsageError, match=said) as told:
+        launch.serve([str(bundle)], **settings)
+    assert told.value.next
 
 
 def test_a_port_that_is_taken_is_told(bundle: Path, own: Server) -> None:
-    done = visum(bundle, "--port", own.port)
+    with pytest.raises(UsageError, match=rf"127\.0\.0\.1:{own.port}: address already in use"):
+        launch.serve([str(bundle)], port=own.port)
+
+
+def test_the_command_line_says_it_too(bundle: Path) -> None:
+    done = visum(bundle, "--host", "0.0.0.0", VISUM_TOKEN="")
     assert done.returncode == 2
-    assert f"127.0.0.1:{own.port}: address already in use" in done.stderr
+    assert "VISUM_TOKEN=" in done.stderr
 
 
 def test_a_missing_extra_is_named(bundle: Path) -> None:
@@ -145,6 +158,7 @@ def test_s17_wrong_answers_never_get_ready(photos: Photos, tmp_path: Path) -> No
     assert "ready" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_edited_bundle_is_not_served(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "edited")
     data = bytearray((tmp_path / "edited" / "weights.safetensors").read_bytes())
@@ -302,6 +316,7 @@ def test_s9_what_is_under_way_is_finished(bundle: Path, images: Images, tmp_path
     assert server.lines("ended")
 
 
+@pytest.mark.slow
 def test_s9_decoders_end_with_a_server_that_was_killed(bundle: Path, tmp_path: Path) -> None:
     server = start(tmp_path / "log", bundle)
     processes = [server.template, *server.decoders]
@@ -313,6 +328,7 @@ def test_s9_decoders_end_with_a_server_that_was_killed(bundle: Path, tmp_path: P
     assert not any(Path(f"/proc/{pid}/exe").exists() for pid in processes)
 
 
+@pytest.mark.slow
 def test_people_are_told_where_it_is_and_what_to_type(bundle: Path) -> None:
     code = "import sys; from visum.cli import main; sys.argv[0] = 'visum'; main()"
     command = [sys.executable, "-c", code, "serve", f"cats={bundle}", "--port", "0"]

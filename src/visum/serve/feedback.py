@@ -21,7 +21,7 @@ from visum.serve.refusal import Refusal, busy
 if TYPE_CHECKING:
     from visum.serve.models import Served
 
-EVERY = 5.0
+EVERY = 2.0
 """Seconds after which labels are on disk."""
 REMEMBERED = 100_000
 """Answers that can be spoken of."""

@@ -148,7 +148,7 @@ async def _serve(
         Workers(decoders, Batcher(threads(), SIZES), formats),
         doors,
         limits,
-        Gate(queue),
+        Gate(limits.queue),
         Budget(limits.held),
         log=Log(as_json),
         feedback=kept.opened(feedback) if feedback else None,

@@ -29,8 +29,8 @@ class Limits:
         answer_seconds: from there to the answer.
         idle_seconds: a connection is kept without a request.
         drain_seconds: at the end, for what is under way.
-        queue: pictures that wait or are worked on; 0: three for each core, so that who is let in waits about three times
-            as long as on an idle server (Little 1961: time = number / rate).
+        queue: pictures that wait or are worked on. With three for each core who is let in waits about three times as long
+            as on an idle server (Little 1961: time = number / rate).
     """
 
     body: int = 20 << 20
@@ -44,7 +44,7 @@ class Limits:
     answer_seconds: float = 10.0
     idle_seconds: float = 15.0
     drain_seconds: float = 30.0
-    queue: int = 0
+    queue: int = 6
 
 
 class Gone(Exception):
