@@ -18,7 +18,7 @@ from visum.models import predict, weights
 from visum.models.embed import Augmented, Network, embed
 from visum.ship import bundle
 from visum.types import Manifest, Predictions, in_split, rows
-from visum.workflow import course, finetune, ladder
+from visum.workflow import course, ladder
 from visum.workflow.tuning import Tuning
 from workflow.helping import facts, timeless
 from workflow.test_train import mosaics
@@ -145,7 +145,8 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
     monkeypatch.setattr(course.plan, "speed", lambda _: 0.01)
     costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002)}
     monkeypatch.setattr(course, "_costs", lambda _, halves, *__: costs[halves.stages[:1]])
-    chosen = [course.course(ground, USUAL, left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
+    told_rate = replace(USUAL, learning_rate=1e-3)  # none is tried
+    chosen = [course.course(ground, told_rate, left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
     told = [way and (way.cut, way.epochs) for way in chosen]
     assert told[0] is None
     assert told[1] == ("blocks.5", 4)

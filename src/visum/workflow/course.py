@@ -27,6 +27,8 @@ LEAST_EPOCHS, ENOUGH_EPOCHS, USUAL_EPOCHS, MOST_EPOCHS = 2, 3, 6, 12
 USUAL_FROM_SCRATCH, MOST_FROM_SCRATCH = 20, 300
 WORTH = 30.0
 """Seconds below which the rung is not even considered: to load torch, to cut and to measure costs 5 to 8 of them."""
+TRIAL = 512
+"""Pictures with which a rate is tried (``workflow.trial``)."""
 VALIDATE, WRITE, AUGMENT = 0.35, 6.0, 0.001
 """What validating costs of a step for as many pictures; seconds to compile, store and judge what was trained; seconds of one
 core for an augmented picture."""
@@ -130,7 +132,8 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
 
         def cost(epochs: int, front: float = front, step: float = step, views: Callable[[int], int] = views) -> float:
             area = sum((side / size) ** 2 for side in sides(size, tuning.start_size, epochs))
-            return WRITE + (held + views(epochs) * n) * front + (area * n + epochs * held * VALIDATE) * step
+            trial = (TRIAL + held * VALIDATE) * step if tuning.learning_rate is None and not scratch else 0.0
+            return WRITE + trial + (held + views(epochs) * n) * front + (area * n + epochs * held * VALIDATE) * step
 
         if tuning.epochs is not None or left is None:
             epochs = tuning.epochs or usual

@@ -96,7 +96,7 @@ def climb(
     """
     import torch
 
-    from visum.workflow import lesson
+    from visum.workflow import lesson, trial
 
     begin = time.perf_counter()
     made, halves = prepared(ground, start, tuning, way, stage)
@@ -104,6 +104,10 @@ def climb(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         from_here = lesson.score(ground, made, model.eval())[0] if start else -math.inf
+    if tuning.learning_rate is None:
+        rate = trial.rate(ground, made, -from_here, _key(ground, way)) if start else trial.usual(tuning.optimiser)
+        tuning = replace(tuning, learning_rate=rate)
+        made = replace(made, tuning=tuning)
 
     def room(longest: float) -> bool:
         return left is None or time.perf_counter() - begin + longest + WRITE <= left

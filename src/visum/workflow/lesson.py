@@ -115,21 +115,26 @@ def prepared(
 
     if trained:
         norms.folded(model, held(0, np.arange(min(2, unseen))))
-    depth = transfer.depths(model)
-    groups = optim.groups(
-        model,
-        lr=tuning.learning_rate,
-        weight_decay=tuning.weight_decay,
-        layer_decay=tuning.layer_decay,
-        depth_of=depth.__getitem__,
-    )
-    optimiser = optim.OPTIMISERS[tuning.optimiser](groups, tuning.learning_rate, tuning.weight_decay)
+    optimiser = optimiser_of(model, tuning, tuning.learning_rate or 1.0)  # every step is told its own
     said, task = ground.teaching, ground.table.task
     wanted = objective(tuning, task, target, said.teacher if said else None)
     if said is not None:
         target = distill.beside(target, distill.softened(torch.from_numpy(said.logits), task, said.teacher.temperature))
     steps = math.ceil(len(y) / batch)
     return Lesson(model, batches, steps, wanted, optimiser, logits, opening, tuning, batch, seed)
+
+
+def optimiser_of(model: transfer.Classifier, tuning: Tuning, rate: float) -> torch.optim.Optimizer:
+    """A new optimiser of what is trained, at a rate."""
+    depth = transfer.depths(model)
+    groups = optim.groups(
+        model,
+        lr=rate,
+        weight_decay=tuning.weight_decay,
+        layer_decay=tuning.layer_decay,
+        depth_of=depth.__getitem__,
+    )
+    return optim.OPTIMISERS[tuning.optimiser](groups, rate, tuning.weight_decay)
 
 
 def objective(tuning: Tuning, task: Task, target: torch.Tensor, teacher: Teacher | None = None) -> objectives.Objective:
@@ -186,6 +191,7 @@ def taught(
         team: the processes that all do this, with a lesson that each of them has prepared.
     """
     tuning, where = lesson.tuning, place()
+    assert tuning.learning_rate is not None
     on = device.chosen(tuning.device, tuning.precision, where.rank % where.near)
     torch.set_num_threads(max(1, threads() // where.near) if team.size > 1 else threads())
     schedule = schedules.SCHEDULES[tuning.schedule]

@@ -68,7 +68,7 @@ def train(
     loss: str | None = None,
     label_smoothing: Below1 = 0.1,
     optimiser: str = "adamw",
-    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 1e-3,
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] | None = None,
     weight_decay: UpTo10 = 0.02,
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0,
     l1: UpTo10 = 0.0,
@@ -125,7 +125,8 @@ def train(
         loss: of training: cross_entropy, focal, class_balanced; binary_cross_entropy, asymmetric when multilabel.
         optimiser: adamw, adam, sgd, momentum, nesterov, lion, muon, adam_then_sgd.
         label_smoothing: share of the target that is spread over all classes.
-        learning_rate, weight_decay: of the optimiser.
+        learning_rate: of the optimiser; if omitted its usual one, or less where a trial says that it does harm.
+        weight_decay: of the optimiser.
         layer_decay: factor of the rate from each block to the one before it; 1: all learn alike.
         l1: strength of a sum of absolute weights in the loss.
         schedule: one_cycle, cosine, linear, step, plateau, constant.

@@ -27,7 +27,7 @@ class Tuning:
         batch: pictures in one step; None: 32 behind a cut and for the whole of a trained network, 128 from scratch.
         augment: a preset or names of ``data.augment``.
         loss, label_smoothing: of ``learn.losses``; None: the task's default.
-        optimiser, learning_rate, weight_decay, layer_decay: of ``learn.optim``.
+        optimiser, learning_rate, weight_decay, layer_decay: of ``learn.optim``; no rate: what ``workflow.trial`` finds.
         l1: strength of the sum of absolute weights, added to the loss.
         snapshots: how often the schedule goes round; the network at the end of each round is kept. 1: only the best one is.
         schedule, warm_up: of ``learn.schedules``; share of training, 0 … 1.
@@ -52,7 +52,7 @@ class Tuning:
     loss: str | None
     label_smoothing: float
     optimiser: str
-    learning_rate: float
+    learning_rate: float | None
     weight_decay: float
     layer_decay: float
     l1: float
