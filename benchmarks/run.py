@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measure import SHARED, machine
 
-BENCHMARKS = ("startup", "clothing", "embedding", "predicting", "many", "finetune")
+BENCHMARKS = ("startup", "clothing", "embedding", "predicting", "many", "suffix", "finetune")
 
 
 def main() -> None:
