@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from numpy.typing import NDArray
 from served import BYTES, START, Server, network, start, written
 
 from visum.errors import UsageError
-from visum.serve import launch
+from visum.models import ensemble
+from visum.models import predict as running
+from visum.serve import answers, launch
 from visum.ship import bundle as bundles
+from visum.types import probabilities
 
 Images = dict[str, bytes]
 Photos = dict[str, NDArray[np.uint8]]
@@ -340,3 +344,25 @@ def test_people_are_told_where_it_is_and_what_to_type(bundle: Path) -> None:
     url = first.split(" at ")[1].split()[0]
     assert first.startswith("visum serve: cats (")
     assert second == f"Next: curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg {url}/v1/predict\n"
+
+
+@pytest.mark.slow
+def test_ensembles_look_at_a_picture_in_all_their_ways(photos: Photos, images: Images, tmp_path: Path) -> None:
+    one = network()
+    other = replace(one, preprocess=replace(one.preprocess, fit="crop"), temperature=2.0)
+    made = ensemble.join([one, other], "probabilities")
+    logits = [row for row in running.stream(images.values(), running.Model(made)) if isinstance(row, np.ndarray)]
+    wanted = probabilities(answers.said(made, np.stack(logits)))
+    bundles.write(
+        made, tmp_path / "both", [(f"{n}.jpg", data, p) for (n, data), p in zip(images.items(), wanted, strict=True)]
+    )
+    server = start(tmp_path / "log", tmp_path / "both")
+    try:
+        for data, p in zip(images.values(), wanted, strict=True):
+            said = server.predict(data, "?top=1").json["predictions"][0]
+            assert said["class"] == made.classes[int(p.argmax())]
+            assert said["probability"] == pytest.approx(float(p.max()), abs=1e-3)
+        explained = server.ask("POST", "/v1/explain", images["coffee"], BYTES).json
+        assert np.array(explained["map"]).max() == 1
+    finally:
+        assert server.end() == 0
