@@ -32,6 +32,7 @@ def browser() -> Iterator[Browser]:
     )
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     path = next(filter(None, map(shutil.which, names)), None)
+    playwright.expect.set_options(timeout=30_000)  # on a busy machine
     with playwright.sync_playwright() as started:
         if path is None and not Path(started.chromium.executable_path).exists():
             pytest.skip("no browser: neither a chromium on the path nor playwright's (playwright install chromium)")
@@ -68,7 +69,7 @@ class Watched:
             "addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.blockedURI))"
         )
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(30_000)
         self.page.on("console", lambda said: said.type in ("error", "warning") and self.faults.append(said.text))
         self.page.on("pageerror", lambda fault: self.faults.append(str(fault)))
         self.page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))

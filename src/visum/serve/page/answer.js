@@ -29,6 +29,7 @@ export function picture(file) {
 function reason(answer, said, sure, cut) {
   const [first, second] = answer.predictions;
   if (!first) return "";
+  if (said.length > 1) return `Each of them with ${percent(sure)} or more.`;
   if (said.length) {
     if (answer.task === "multilabel" || !second || said[0] !== first.class) return "";
     return `Next comes ${second.class} with ${percent(second.probability)}.`;
@@ -67,7 +68,7 @@ export function words(answer, model, cut) {
   const said = labels(answer, model, cut);
   const sure = sureness(answer, said);
   const sentence = $("said");
-  if (said.length) sentence.replaceChildren(make("em", { text: list(said) }), ` ${percent(sure)}`);
+  if (said.length) sentence.replaceChildren(make("em", { text: list(said) }), said.length === 1 ? ` ${percent(sure)}` : "");
   else sentence.replaceChildren(nothing(answer.task));
   $("why").textContent = reason(answer, said, sure, cut);
   $("notes").replaceChildren(...notes(answer));
