@@ -371,7 +371,7 @@ def test_s18_ten_thousand_broken_requests_no_fault_of_ours(busy: Server, images:
         await asyncio.gather(*(client(2500) for _ in range(4)))
 
     asyncio.run(all_of_them())
-    assert sum(seen.values()) > 2000, (seen, time.monotonic() - begin)
+    assert sum(seen.values()) > 500, (seen, time.monotonic() - begin)
     assert {200, 400, 404} <= set(seen)
     assert not busy.lines("fault")
     assert busy.predict(images["coffee"]).status == 200
