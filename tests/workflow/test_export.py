@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from PIL import Image
 
 import visum
 from visum.data.decode import decode
-from visum.errors import BundleError, ModelError, RecipeError, UsageError
+from visum.errors import BundleError, ModelError, NotEnoughData, RecipeError, UsageError
 from visum.models import predict as running
 from visum.ship import bundle as bundles
 from visum.ship import verify as proof
-from visum.ship.export import EXPORTERS, RUNNERS, folder, reference
-from visum.types import Bundle, Pixels
+from visum.ship.export import EXPORTERS, RUNNERS, folder, quantise, reference
+from visum.types import Bundle, Manifest
+from visum.workflow import candidate, held
 from visum.workflow import export as exporting
 from visum.workflow.export import export
 from visum.workflow.outcome import Run
@@ -58,7 +58,7 @@ def test_it_lies_beside_the_bundle_and_verifies(shipped: Path, made: exporting.E
     assert made.folder == (shipped.parent / "exports" / "onnx").resolve()
     assert (made.target, made.precision, made.images) == ("onnx", "float32", 3)
     assert made.largest_difference <= 1e-5
-    assert made.megabytes == pytest.approx((made.folder / "model.onnx").stat().st_size / 1e6)
+    assert made.tried[0].megabytes == pytest.approx((made.folder / "model.onnx").stat().st_size / 1e6)
     found = visum.verify(made.folder)
     assert found.passed
     assert (found.images, found.tolerance) == (3, 1e-4)
@@ -155,22 +155,91 @@ def test_every_target_can_be_asked_for() -> None:
     assert set(get_args(exporting.Target)) == set(EXPORTERS) == set(RUNNERS)
 
 
-def thousand(clothing: Path) -> Iterator[tuple[Path, Pixels]]:
-    files = sorted(clothing.rglob("*.jpg"))
-    for at in np.linspace(0, len(files) - 1, 1000).astype(int):
-        yield files[at], np.array(decode(files[at]).pixels)
+@pytest.fixture(scope="module")
+def cats_and_cups(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled pieces of the photos, of classes that the bundle knows."""
+    root = tmp_path_factory.mktemp("cats-and-cups")
+    for name, label in (("chelsea", "Egyptian cat"), ("coffee", "espresso")):
+        (root / label).mkdir()
+        for number in range(13):
+            at = 6 * number
+            Image.fromarray(photos[name][at : at + 220, at : at + 280]).save(root / label / f"{number}.png")
+    return root
+
+
+def test_a_lower_precision_needs_images(shipped: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughData, match=r"no run lies around.*--data DATA"):
+        export(shipped, int8=True)
+    with pytest.raises(UsageError, match="--int8 and --bf16"):
+        export(shipped, int8=True, bf16=True)
+    with pytest.raises(UsageError, match=r"--to torch in int8\. Allowed: float32, bf16"):
+        export(shipped, to="torch", int8=True)
+
+
+def test_images_that_are_gone_are_told(run: Run, tmp_path: Path) -> None:
+    bundle = bundles.read(run.bundle)
+    found = held.validation(run.folder, bundle, None)
+    assert len(found) == int((Manifest.load(run.folder / "manifest.parquet").splits == "validation").sum())
+    rows_ = Manifest.load(run.folder / "manifest.parquet")
+    (tmp_path / "bundle").mkdir()
+    replace(rows_, root=str(tmp_path)).save(tmp_path / "manifest.parquet")
+    with pytest.raises(NotEnoughData, match=r"validation images are not where they were, first .*--data DATA"):
+        held.validation(tmp_path / "bundle", bundle, None)
 
 
 @pytest.mark.slow
-def test_a_thousand_photos_get_the_same_top_class(clothing: Path, tmp_path: Path) -> None:
-    """D20: of each photo, the export says what the bundle says of the same pixels; a tie may fall either way."""
-    from visum.workflow.train import train
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_int8_is_judged_on_the_users_images(shipped: Path, cats_and_cups: Path, tmp_path: Path, target: Any) -> None:
+    done = export(shipped, to=target, int8=True, data=cats_and_cups, out=tmp_path / "out")
+    (only,) = done.tried
+    assert (done.precision, only.precision, only.chosen, only.n, only.size) == ("int8", "int8", True, 26, 64)
+    assert only.low <= only.change <= only.high
+    assert only.megabytes < 6  # of 13.5 in float32
+    found = visum.verify(tmp_path / "out")
+    assert found.passed, found.message
+    assert found.tolerance == pytest.approx(max(0.02, 2 * done.largest_difference))
+    told = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert (told["precision"], told["notes"]["n"]) == ("int8", 26)
 
-    done = train(clothing, out=tmp_path / "run", size=64, ladder=("majority", "embedding+probe"))
-    run = RUNNERS["onnx"](folder.read(export(done.bundle).folder).files)
-    answers = visum.load(done.bundle, engine="onnxruntime").stream(pixels for _, pixels in thousand(clothing))
-    for answer, (path, pixels) in zip(answers, thousand(clothing), strict=True):
-        got = run(pixels[None])[0]
-        wanted = answer.probabilities
-        assert np.abs(got - wanted).max() < 5e-3, path
-        assert wanted.max() - wanted[got.argmax()] <= proof.TIE, path
+
+@pytest.mark.slow
+def test_what_loses_too_much_falls_back(
+    shipped: Path, cats_and_cups: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruined(model: Any, squares: Any) -> Any:
+        made = quantise.bfloat16(model)
+        for tensor in made.graph.initializer:
+            if tensor.raw_data and len(tensor.dims) == 4:
+                tensor.raw_data = tensor.raw_data[::-1]
+        return made
+
+    monkeypatch.setattr(candidate.quantise, "int8", ruined)
+    done = export(shipped, int8=True, data=cats_and_cups, out=tmp_path / "out")
+    assert [(each.precision, each.chosen) for each in done.tried] == [("int8", False), ("bfloat16", True)]
+    assert done.tried[0].change < -0.005 <= done.tried[1].change
+    assert done.precision == "bfloat16"
+    assert visum.verify(tmp_path / "out").passed
+
+
+def test_answers_are_those_of_the_thresholds(shipped: Path) -> None:
+    base = bundles.read(shipped)
+    p = np.array([[0.6, 0.4], [0.4, 0.6]], np.float32)
+    two = replace(base, classes=("a", "b"), task="binary", thresholds=(0.3,))
+    assert candidate.decided(two, p).tolist() == [1, 1]
+    assert candidate.decided(replace(two, thresholds=()), p).tolist() == [0, 1]
+    several = replace(base, classes=("a", "b"), task="multilabel", thresholds=(0.5, 0.3))
+    assert candidate.decided(several, p).tolist() == [[1, 1], [0, 1]]
+
+
+@pytest.mark.slow
+def test_a_thousand_photos_get_the_same_top_class(clothing: Path, shipped: Path, made: exporting.Exported) -> None:
+    """D20: of each photo, the export says what the bundle says of the same pixels; a tie may fall either way."""
+    files = sorted(clothing.rglob("*.jpg"))
+    chosen = [files[at] for at in np.linspace(0, len(files) - 1, 1000).astype(int)]
+    run, classifier = RUNNERS["onnx"](folder.read(made.folder).files), visum.load(shipped, engine="onnxruntime")
+    for start in range(0, 1000, 25):
+        seen = [np.array(decode(path).pixels) for path in chosen[start : start + 25]]
+        for answer, pixels, path in zip(classifier.predict(seen), seen, chosen[start:], strict=False):
+            got, wanted = run(pixels[None])[0], answer.probabilities
+            assert np.abs(got - wanted).max() < 5e-3, path
+            assert wanted.max() - wanted[got.argmax()] <= proof.TIE, path

@@ -198,12 +198,32 @@ def _export(settings: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(as_text(asdict(made)))
         return
+    from visum.workflow.candidate import WORDS
+
+    rows = [
+        (
+            ("→ " if each.chosen else "  ") + WORDS[each.precision],
+            f"{each.size} px",
+            f"{each.megabytes:.1f} MB",
+            f"{each.milliseconds:.1f} ms",
+            *(
+                (
+                    show.percent(each.accuracy),
+                    f"{100 * each.change:+.2f} ({100 * each.low:+.2f} to {100 * each.high:+.2f})",
+                    f"{each.n:,}",
+                )
+                if each.n
+                else ("–", "–", "–")
+            ),
+        )
+        for each in made.tried
+    ]
+    head = ("precision", "input", "size", "a picture", "accuracy", "change in points", "n")
+    print()
+    show.table(head, rows, f"{made.target}, on one core of this machine", right=(1, 2, 3, 4, 5, 6))
     print(
-        f"\n{made.target}, {made.precision}: {made.megabytes:.1f} MB, {made.milliseconds:.1f} ms a picture on one core"
-    )
-    print(
-        f"{made.images} golden images are answered as by the bundle (largest difference {made.largest_difference:.1e}, "
-        f"allowed {made.tolerance:g})"
+        f"{made.images} golden images differ from the bundle's answers by at most {made.largest_difference:.1e} "
+        f"(allowed {made.tolerance:g})"
     )
     print(f"export  {show.name(str(made.folder))}\ntime    {made.seconds:.1f} s\n\nNext: visum verify {made.folder}")
 

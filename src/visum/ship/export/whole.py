@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from visum.models.weights import Backbone, of_bundle
 from visum.ship.export import classify
 from visum.ship.export.graph import Graph
 from visum.ship.export.resize import fitted
+from visum.ship.export.simplify import simplified
 from visum.types import Bundle, Preprocess
 
 PIXELS, PROBABILITIES = "pixels", "probabilities"
@@ -29,10 +32,15 @@ Network = Callable[[Backbone, Preprocess], Any]
 
 
 def network(backbone: Backbone, preprocess: Preprocess) -> Any:
-    """The graph that ``models.compiled`` keeps in the cache; made by a child process where it is not there yet."""
+    """The graph that ``models.compiled`` keeps in the cache, simplified; made by a child process where it is not there yet."""
+    return _network(compiled.graph(backbone, preprocess))
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path) -> Any:
     import onnx
 
-    return onnx.load_model_from_string(compiled.graph(backbone, preprocess).read_bytes())
+    return simplified(onnx.load_model_from_string(path.read_bytes()))
 
 
 def check(bundle: Bundle) -> None:
