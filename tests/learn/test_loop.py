@@ -114,10 +114,10 @@ def test_stopped_after_any_epoch_and_gone_on_with_it_ends_with_the_same_bytes(
     for stop in (1, 2, 3):
         save, told = tmp_path / f"{stop}.safetensors", 0
 
-        def room(_: float, stop: int = stop) -> bool:
+        def room(_: float, stop: int = stop) -> float:
             nonlocal told
             told += 1
-            return told < stop
+            return np.inf if told < stop else 0
 
         first = run(network(), epochs=4, average=average, save=save, key="k", room=room)
         assert (first.stopped, len(first.history)) == ("time", stop)
@@ -143,10 +143,31 @@ def test_moments_come_back_in_the_memory_order_of_their_weights(tmp_path: Path, 
 
     whole, second = channels_last(), channels_last()
     run(whole, epochs=3, build=build)
-    save, rooms = tmp_path / "last.safetensors", iter([True, False])
+    save, rooms = tmp_path / "last.safetensors", iter([np.inf, 0])
     run(channels_last(), epochs=3, build=build, save=save, key="k", room=lambda _: next(rooms))
     run(second, epochs=3, build=build, save=save, key="k")
     assert same(whole, second)
+
+
+def test_the_schedule_is_drawn_in_to_the_epochs_that_there_is_time_for(tmp_path: Path) -> None:
+    """Six epochs were planned, and after the second there is time for two more: rates end where they were to, sooner."""
+
+    def trained(model: nn.Module, left: list[float], **more: Any) -> loop.Trained:
+        told = iter(left)
+        return run(model, epochs=6, room=lambda _: next(told), **more)
+
+    model = network()
+    found = trained(model, [np.inf, 2.5, 9.0])
+    assert (found.stopped, len(found.history)) == ("time", 4)
+    planned = [line.rate for line in run(network(), epochs=6).history]
+    rates = [line.rate for line in found.history]
+    assert rates[:2] == planned[:2]
+    # the last of ten steps of the last of the two epochs is 19 / 20 of the way from a third of the schedule to its end
+    assert rates[3] == pytest.approx(3e-3 * cosine(1 / 3 + 2 / 3 * 19 / 20))
+    again, save = network(), tmp_path / "last.safetensors"
+    trained(network(), [np.inf, 2.0, 0.0], save=save, key="k")  # stopped after the third
+    trained(again, [9.0], save=save, key="k")
+    assert same(again, model)
 
 
 @pytest.mark.parametrize("name", list(OPTIMISERS))
@@ -156,7 +177,7 @@ def test_every_optimiser_goes_on_as_if_it_had_never_stopped(tmp_path: Path, name
 
     whole, second, save = network(), network(), tmp_path / "last.safetensors"
     run(whole, epochs=4, build=build)
-    for answers in ([False], [True, True, False]):  # after one epoch and after three; adam_then_sgd switches after two
+    for answers in ([0], [np.inf, np.inf, 0]):  # after one epoch and after three; adam_then_sgd switches after two
         told = iter(answers)
         run(network(), epochs=4, build=build, save=save, key="k", room=lambda _, told=told: next(told))
     run(second, epochs=4, build=build, save=save, key="k")
@@ -300,7 +321,7 @@ def test_what_people_read_is_kept_with_the_epoch_and_in_the_checkpoint(tmp_path:
     told = iter([(0.25, 90.0), (0.75, 80.0), (0.5, 70.0)])
     before = time.monotonic()
     settings: dict[str, Any] = {"epochs": 3, "validate": lambda _: next(told), "save": tmp_path / "last", "key": "k"}
-    first = run(network(), **settings, room=lambda _: False)
+    first = run(network(), **settings, room=lambda _: 0)
     assert [line.shown for line in first.history] == [90.0]
     trained = run(network(), **settings)
     assert trained.best == 2

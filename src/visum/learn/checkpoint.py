@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from visum import safefile, storage
 from visum.errors import CorruptFile
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write(

@@ -8,10 +8,11 @@ the same number of threads.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,25 @@ class Epoch:
     shown: float | None = None
 
 
+@dataclass(frozen=True)
+class Span:
+    """How far the schedule reaches: over all steps, or from where it stood over those that there is time for.
+
+    Attributes:
+        steps: after which it ends.
+        since: step from which that is so.
+        stood: share of the schedule that was done by then.
+    """
+
+    steps: int
+    since: int = 0
+    stood: float = 0.0
+
+    def past(self, step: int) -> float:
+        """Share of the schedule that is done before a step."""
+        return self.stood + (1 - self.stood) * (step - self.since) / (self.steps - self.since)
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What came of it: ``model`` holds the weights of the best epoch.
@@ -84,7 +104,7 @@ def train(
     accumulate: int = 1,
     patience: int | None = None,
     start: float = -math.inf,
-    room: Callable[[float], bool] = lambda _: True,
+    room: Callable[[float], float] = lambda _: math.inf,
     opening: Callable[[nn.Module, int], None] = lambda *_: None,
     cycles: int = 1,
     turned: Callable[[int, nn.Module], None] = lambda *_: None,
@@ -111,7 +131,8 @@ def train(
         accumulate: batches whose gradients are added up for one update.
         patience: epochs without a better score after which training ends.
         start: score to beat: if no epoch does, ``best`` is 0 and the weights are those of the last epoch.
-        room: seconds of the longest epoch so far → whether there is time for one more.
+        room: seconds of the longest epoch so far → how many more fit. Where these are fewer than planned, the rest of
+            the schedule is drawn together, so that the last epoch ends as slowly as it was to; with ``cycles`` it just ends.
         opening: called with model and epoch (from 0) after ``model.train()``: freezes parts, puts others back into eval mode.
         cycles: how often the schedule goes round; a number by which ``epochs`` can be divided.
         turned: called with the number of a cycle, from 1, and the model in eval mode when the cycle is over and judged.
@@ -127,13 +148,14 @@ def train(
     """
     history: list[Epoch] = []
     best, stopped, spent = 0, "done", 0.0
+    span = Span(epochs * steps)
     top, top_weights = start, None
     mean: ema.Average | None = None
     model.to(device)
     if save is not None and (found := checkpoint.read(save, key, model, optimiser)) is not None:
         facts, mean, top_weights = found[0], _there(found[1], device), _there(found[2], device)
         history = [Epoch(**line) for line in facts["history"]]
-        best, spent = facts["best"], history[-1].seconds
+        best, spent, span = facts["best"], history[-1].seconds, Span(*facts["span"])
         top = history[best - 1].score if best else start
     if len(history) != team.agreed(lambda: len(history)):
         raise _strangers()
@@ -145,7 +167,7 @@ def train(
 
     def one_step(epoch: int, number: int, x: Tensor, target: Tensor) -> float:
         done = epoch * steps + number
-        past = done / (epochs * steps)
+        past = span.past(done)
         optim.set_rate(optimiser, rate * schedule(past, [-line.score for line in history]), past)
         draw = np.random.default_rng([seed, epoch, number])
         torch.manual_seed(int(draw.integers(2**62)))
@@ -170,18 +192,27 @@ def train(
                 ema.update(mean, model, ema.decay(done // accumulate + 1, most=average))
         return value
 
-    begin, longest = time.monotonic() - spent, 0.0
+    begin = time.monotonic() - spent
+    ends = [0.0, *(line.seconds for line in history)]
+    longest = max((late - early for early, late in itertools.pairwise(ends)), default=0.0)
 
-    def more() -> bool:
+    def more() -> float:
         return room(longest)
 
     for epoch in range(len(history), epochs):
+        if epoch * steps >= span.steps:
+            stopped = "time"
+            break
         if patience is not None and waited([line.score for line in history]) >= patience:
             stopped = "early"
             break
-        if history and not team.agreed(more):
-            stopped = "time"
-            break
+        if history:
+            fits = team.agreed(more)
+            if fits < 1:
+                stopped = "time"
+                break
+            if cycles == 1 and (epoch + fits) * steps < span.steps:
+                span = Span((epoch + int(fits)) * steps, epoch * steps, span.past(epoch * steps))
         entered = time.monotonic()
         model.train()
         opening(model, epoch)
@@ -206,7 +237,8 @@ def train(
         history.append(Epoch(epoch + 1, time.monotonic() - begin, total / max(1, seen), score, fastest, shown))
         if save is not None and team.first:
             lines = [asdict(line) for line in history]
-            checkpoint.write(save, model, optimiser, mean, top_weights, {"key": key, "history": lines, "best": best})
+            facts = {"key": key, "history": lines, "best": best, "span": astuple(span)}
+            checkpoint.write(save, model, optimiser, mean, top_weights, facts)
     if top_weights is not None:
         model.load_state_dict(top_weights)
     elif mean is not None:

@@ -109,8 +109,8 @@ def climb(
         tuning = replace(tuning, learning_rate=rate)
         made = replace(made, tuning=tuning)
 
-    def room(longest: float) -> bool:
-        return left is None or time.perf_counter() - begin + longest + WRITE <= left
+    def room(longest: float) -> float:
+        return math.inf if left is None else (left - WRITE - (time.perf_counter() - begin)) // longest
 
     # engines cannot be sent, and will not be needed: all maps are in the store
     crew.call(accompany, replace(ground, network=replace(ground.network)), start, tuning, way, folder, from_here)
@@ -176,7 +176,7 @@ def _snapshots(
 def accompany(ground: Ground, start: Rung | None, tuning: Tuning, way: Course, folder: Path, from_here: float) -> None:
     """What the other processes do while the first one climbs: prepare the same lesson, and be taught it together."""
     made, _ = prepared(ground, start, tuning, way, Stage(no_step))
-    _taught(ground, made, way, folder, from_here, lambda _: True, Stage(no_step))
+    _taught(ground, made, way, folder, from_here, lambda _: math.inf, Stage(no_step))
 
 
 def _taught(
@@ -185,7 +185,7 @@ def _taught(
     way: Course,
     folder: Path,
     from_here: float,
-    room: Callable[[float], bool],
+    room: Callable[[float], float],
     stage: Stage,
 ) -> Trained:
     from visum.workflow import lesson

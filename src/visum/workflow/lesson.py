@@ -171,7 +171,7 @@ def taught(
     epochs: int,
     *,
     start: float = -math.inf,
-    room: Callable[[float], bool],
+    room: Callable[[float], float],
     folder: Path,
     key: object,
     stage: Stage,
