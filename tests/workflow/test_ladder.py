@@ -37,11 +37,14 @@ def rung(name: str, held: Predictions, ships: bool = True) -> Rung:
     return Rung(name, "", 0.0, {"kind": "probe"} if ships else None, {}, held)
 
 
-def test_the_highest_score_wins_then_the_lower_log_loss_and_never_the_yardstick() -> None:
+def test_the_highest_score_wins_or_what_cannot_be_told_from_it_and_loses_less_and_never_the_yardstick() -> None:
     few, many = rung("few", predictions(6)), rung("many", predictions(8))
     assert best([few, many]).name == "many"
     bold, modest = rung("bold", predictions(8, 9.0)), rung("modest", predictions(8, 1.0))
     assert best([bold, modest]).name == "modest"  # two wrong answers cost the bold one more
+    # 7 of 10 are no proof of more than 6 of 10 (a standard error is 1.3), but of more than 5
+    assert best([rung("bold", predictions(7, 9.0)), rung("modest", predictions(6, 1.0))]).name == "modest"
+    assert best([rung("bold", predictions(7, 9.0)), rung("modest", predictions(5, 0.1))]).name == "bold"
     assert best([rung(MAJORITY, predictions(10), ships=False), few]).name == "few"
 
 
