@@ -118,7 +118,8 @@ def ladder(rungs: Sequence[Json], metric: str) -> str:
     gain = value - best[0]
     text += f". The best of the others, {words.short(best[1]['name'])}, reaches {percent(best[0])}: "
     if gain <= 0:
-        return text + "by this measure the chosen model gains nothing over it."
+        why = "; its log loss is lower, which decides where scores are too near to be told apart."
+        return f"{text}by this measure the chosen model gains nothing over it{why}"
     text += f"{100 * gain:.1f} points less"
     if metric == "accuracy":
         text += f", so that the chosen model avoids {percent(gain / (1 - best[0]), 0)} of its mistakes"
