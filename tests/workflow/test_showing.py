@@ -19,7 +19,7 @@ from cli.conftest import Visum
 from cli.conftest import visum as visum
 from visum.data import load, sources
 from visum.errors import NotEnoughData, UsageError
-from visum.models import compiled, weights
+from visum.models import weights
 from visum.models.embed import Augmented, Network, embed
 from visum.types import Preprocess, manifest, rows
 from visum.workflow import record, showing
@@ -42,7 +42,7 @@ def tiles(picture: Path, size: int, columns: int, count: int) -> list[list[NDArr
     ]
 
 
-def test_it_shows_what_the_network_is_handed(clothing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_shows_what_the_network_is_handed(clothing: Path, tmp_path: Path) -> None:
     """Spied upon inside the engine, while ``embed`` runs on the same files under the views that fine-tuning takes."""
     data = tmp_path / "data"
     for name in ("dress", "hat", "shoes"):
@@ -64,7 +64,6 @@ def test_it_shows_what_the_network_is_handed(clothing: Path, tmp_path: Path, mon
             handed.append(x.copy())
             return np.zeros((len(x), 4), np.float32)
 
-    monkeypatch.setattr(compiled, "engine", lambda *_: Spy())
     spec = replace(weights.spec(), size=96)
     base = weights.Backbone("spied upon", {}, spec, (), "of a spy")
     table, _ = load.index(sources.read(data).manifest, spec)
@@ -73,7 +72,7 @@ def test_it_shows_what_the_network_is_handed(clothing: Path, tmp_path: Path, mon
     shown = tiles(batch.picture, 96, 6, 6)
     for column, view in enumerate(["plain", *(Augmented("medium", 3, epoch) for epoch in range(5))]):
         handed.clear()
-        embed(some, Network(base, spec), views=(view,))  # type: ignore[arg-type]
+        embed(some, Network(base, spec, build=lambda *_: Spy()), views=(view,))  # type: ignore[arg-type]
         seen = np.concatenate(handed)
         for row in range(6):
             np.testing.assert_array_equal(shown[row][column], seen[row])
