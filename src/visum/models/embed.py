@@ -64,12 +64,13 @@ class Network:
     backbone: Backbone
     preprocess: Preprocess
     engine_name: str = "auto"
-    build: Build = compiled.engine
+    build: Build | None = None
+    """What compiles it, where that is not ``compiled.engine``."""
 
     @cached_property
     def engine(self) -> compiled.Engine:
         """The compiled engine; a run that finds every embedding in the store never asks for it."""
-        return self.build(self.backbone, self.preprocess, self.engine_name)
+        return (self.build or compiled.engine)(self.backbone, self.preprocess, self.engine_name)
 
     @cached_property
     def digest(self) -> str:

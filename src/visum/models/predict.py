@@ -24,7 +24,7 @@ from visum.data.pixels import fit
 from visum.errors import BundleError, UnreadableImage
 from visum.models import ensemble, heads, uncertain, weights
 from visum.models.classical import CLASSIFIERS, DESCRIPTORS, bag_of_words
-from visum.models.compiled import BATCH, engine
+from visum.models.compiled import BATCH
 from visum.models.embed import Build, Network, describe, embed, stored
 from visum.runtime import Step, no_step
 from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preprocess, digest_of, targets
@@ -44,13 +44,13 @@ class Model:
         bundle: what was trained.
         engine_name: of ``compiled.ENGINES``, or auto.
         passes: of Monte Carlo dropout; with any, each picture has that many answers: logits are then ``[B, passes, K]``.
-        build: what makes the engine of a network: ``compiled.engine``, or another with its signature.
+        build: what makes the engine of a network, where that is not ``compiled.engine``.
     """
 
     bundle: Bundle
     engine_name: str = "auto"
     passes: int = 0
-    build: Build = engine
+    build: Build | None = None
     _alone: Lock = field(default_factory=Lock, repr=False)
     _networks: dict[str, Network] = field(default_factory=dict, repr=False)
 
