@@ -90,6 +90,45 @@ def test_a_convolution_without_a_bias_gets_one_for_its_mean_error(photos: Photos
     assert len(conv.input) == 3
 
 
+def normalised(biased: bool) -> Any:
+    """As ``zoo.Normalise`` writes it, each channel with a mean and a spread of its own, and a convolution that pads."""
+    g, rng = Graph(), np.random.default_rng(0)
+    x = g.cast(g.add("Transpose", "pixels", perm=[0, 3, 1, 2]), np.float32)
+    mean = np.array([123.7, 116.3, 103.5], np.float32).reshape(1, 3, 1, 1)
+    scale = np.array([1 / 58.4, 1 / 57.1, 1 / 57.4], np.float32).reshape(1, 3, 1, 1)
+    x = g.add("Mul", g.add("Sub", x, mean), scale)
+    more = [np.arange(4).astype(np.float32)] if biased else []
+    x = g.add("Conv", x, rng.normal(size=(4, 3, 3, 3)).astype(np.float32), *more, pads=[1, 1, 1, 1])
+    g.rename(g.add("Flatten", x), "embedding")
+    ends: Any = {"pixels": (np.uint8, ["n", 32, 32, 3])}, {"embedding": (np.float32, ["n", 4 * 32 * 32])}
+    return g.model(*ends, {})
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_first_convolution_takes_pixels_as_they_are(biased: bool, photos: Photos) -> None:
+    made, batch = normalised(biased), squares(photos, model())
+    import onnx
+
+    other = onnx.ModelProto()
+    other.CopyFrom(made)
+    quantise._raw(other.graph)
+    first, second = (run(each, batch).reshape(-1, 4, 32, 32) for each in (made, other))
+    inner = np.s_[:, :, 1:-1, 1:-1]
+    np.testing.assert_allclose(second[inner], first[inner], rtol=0, atol=1e-4)
+    assert np.abs(second - first).max() < 3  # the border sees another padding, by up to 11 of 255 a channel
+    seen = quantise.watched(other, [next(n.input[0] for n in other.graph.node if n.op_type == "Conv")], [batch])
+    (only,) = seen.values()
+    assert only.low == int(only.low) >= -114
+    assert only.high == int(only.high) <= 141
+
+
+def test_the_mean_embedding_stays(photos: Photos) -> None:
+    bundle = model()
+    batch = squares(photos, bundle)
+    first, second = run(plain(bundle), batch), run(quantise.int8(plain(bundle), [batch]), batch)
+    np.testing.assert_allclose(second.mean(0), first.mean(0), rtol=1e-4, atol=1e-5)
+
+
 def test_rounding_keeps_the_mean() -> None:
     """Of filters that cancel, the sum of errors is what the nearest whole numbers leave, divided by about as many weights."""
     rng = np.random.default_rng(0)

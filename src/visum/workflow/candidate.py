@@ -105,7 +105,7 @@ def make(target: str, precision: str, bundle: Bundle, facts: Mapping[str, Any], 
         if precision == "bfloat16":
             return quantise.bfloat16(plain)
         if precision == "int8" and table is not None:
-            return quantise.int8(plain, held.squares(table, spec))
+            return quantise.int8(plain, list(held.squares(table, spec)))
         return plain
 
     files = EXPORTERS[target](bundle, {**facts, "precision": precision}, network)
