@@ -209,7 +209,7 @@ def test_paths_that_are_not_text_pass_as_flags() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("60s", 60), ("10m", 600), ("2h", 7200), ("90", 90), (" 1.5h ", 5400), (90, 90), (0.5, 0.5)],
+    [("60s", 60), ("10m", 600), ("2h", 7200), ("90", 90), (" 1.5h ", 5400), ("20ms", 0.02), (90, 90), (0.5, 0.5)],
 )
 def test_durations(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == seconds

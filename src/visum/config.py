@@ -29,19 +29,19 @@ _PART = r"""(?:"[^"\n]{0,64}"|'[^'\n]{0,64}'|[\w-]{1,64})"""
 _LONG_KEY = re.compile(
     rf"(?:\.[ \t]*{_PART}[ \t]*){{20}}"
 )  # no setting has dots, and tomllib takes quadratic time for them
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SOME = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _NAMES = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
 _NAMES |= {"min_length": "{} or more long", "max_length": "at most {} long"}
 
 
 def parse_duration(text: str | float) -> float:
-    """Seconds: ``60s``, ``10m``, ``2h``, ``1.5h``, or a bare number of seconds; > 0 and finite.
+    """Seconds: ``60s``, ``10m``, ``2h``, ``1.5h``, ``20ms``, or a bare number of seconds; > 0 and finite.
 
     Raises:
         UsageError: anything else.
     """
-    found = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([smh]?)\s*", str(text), re.ASCII)
+    found = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(ms|[smh]?)\s*", str(text), re.ASCII)
     seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
     if isinstance(text, bool) or not seconds:
         raise UsageError(f"a time of {_short(text)}", allowed=_Seconds.words, next="--budget 10m")

@@ -190,7 +190,7 @@ def test_images_that_are_gone_are_told(run: Run, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_int8_is_judged_on_the_users_images(shipped: Path, cats_and_cups: Path, tmp_path: Path, target: Any) -> None:
-    done = export(shipped, to=target, int8=True, data=cats_and_cups, out=tmp_path / "out")
+    done = export(shipped, to=target, int8=True, max_drop=100, data=cats_and_cups, out=tmp_path / "out")
     (only,) = done.tried
     assert (done.precision, only.precision, only.chosen, only.n, only.size) == ("int8", "int8", True, 26, 64)
     assert only.low <= only.change <= only.high
@@ -219,6 +219,31 @@ def test_what_loses_too_much_falls_back(
     assert done.tried[0].change < -0.005 <= done.tried[1].change
     assert done.precision == "bfloat16"
     assert visum.verify(tmp_path / "out").passed
+
+
+@pytest.mark.slow
+def test_the_frontier_is_tried_and_the_best_is_written(shipped: Path, cats_and_cups: Path, tmp_path: Path) -> None:
+    done = export(shipped, max_drop=100, target_latency=30.0, data=cats_and_cups, out=tmp_path / "out")
+    assert [(each.precision, each.size) for each in done.tried] == [
+        (precision, 64) for precision in ("float32", "bfloat16", "int8")
+    ]
+    assert sum(each.chosen for each in done.tried) == 1
+    assert any(each.best for each in done.tried)
+    assert visum.verify(tmp_path / "out").passed
+    with pytest.raises(
+        ModelError, match=r"nothing that was tried will do: float32 at 64 px.*within 0\.1 ms.*--max-drop"
+    ):
+        export(shipped, target_latency=0.0001, data=cats_and_cups, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_sides_that_are_tried(shipped: Path) -> None:
+    base = bundles.read(shipped)
+    large = replace(base, preprocess=replace(base.preprocess, size=224))
+    assert exporting.plan("torch", "float32", large, True) == [
+        (precision, side) for side in (224, 192, 160) for precision in ("float32", "bfloat16")
+    ]
+    assert exporting.plan("onnx", "int8", large, False) == [("int8", 224), ("bfloat16", 224), ("float32", 224)]
 
 
 def test_answers_are_those_of_the_thresholds(shipped: Path) -> None:

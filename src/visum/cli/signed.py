@@ -202,7 +202,7 @@ def _export(settings: dict[str, Any], as_json: bool) -> None:
 
     rows = [
         (
-            ("→ " if each.chosen else "  ") + WORDS[each.precision],
+            ("→ " if each.chosen else "• " if each.best else "  ") + WORDS[each.precision],
             f"{each.size} px",
             f"{each.megabytes:.1f} MB",
             f"{each.milliseconds:.1f} ms",
@@ -221,6 +221,8 @@ def _export(settings: dict[str, Any], as_json: bool) -> None:
     head = ("precision", "input", "size", "a picture", "accuracy", "change in points", "n")
     print()
     show.table(head, rows, f"{made.target}, on one core of this machine", right=(1, 2, 3, 4, 5, 6))
+    if any(each.best for each in made.tried):
+        print("•  nothing here is at least as accurate, as small and as fast")
     print(
         f"{made.images} golden images differ from the bundle's answers by at most {made.largest_difference:.1e} "
         f"(allowed {made.tolerance:g})"

@@ -60,6 +60,7 @@ class Measured:
         accuracy: share of n validation images that it answers right (every class, when multilabel); NaN where none were asked.
         change, low, high: of that share from the bundle's in float32, with its 95 % interval (``judge.paired``).
         n: images.
+        best: whether no other one is at least as accurate, as small and as fast, and better in one of these.
         chosen: whether this is the one that was written.
     """
 
@@ -72,6 +73,7 @@ class Measured:
     low: float = np.nan
     high: float = np.nan
     n: int = 0
+    best: bool = False
     chosen: bool = False
 
 
@@ -145,6 +147,33 @@ def measured(
     change, low, high = paired.difference(better, worse, len(shared))
     accuracy = sum(seen[row] for row in shared) / len(shared)
     return replace(plain, accuracy=accuracy, change=change, low=low, high=high, n=len(shared))
+
+
+def frontier(tried: Sequence[Measured]) -> tuple[Measured, ...]:
+    """The same with ``best`` set."""
+
+    def beaten(one: Measured) -> bool:
+        own = (-one.change, one.megabytes, one.milliseconds)
+        others = [(-each.change, each.megabytes, each.milliseconds) for each in tried]
+        return any(all(a <= b for a, b in zip(other, own, strict=True)) and other != own for other in others)
+
+    return tuple(replace(each, best=not beaten(each)) for each in tried)
+
+
+def choice(tried: Sequence[Measured], drop: float, milliseconds: float | None) -> int | None:
+    """Number of the one to write; None where none will do.
+
+    Args:
+        tried: at least one.
+        drop: share of validation images that it may lose.
+        milliseconds: that a picture may take. Then it is the most accurate of those that are fast enough, the smaller one of
+            equals; without, the fastest.
+    """
+    able = [at for at, each in enumerate(tried) if each.change >= -drop]
+    if milliseconds is None:
+        return min(able, key=lambda at: tried[at].milliseconds, default=None)
+    able = [at for at in able if tried[at].milliseconds <= milliseconds]
+    return min(able, key=lambda at: (-tried[at].change, tried[at].megabytes), default=None)
 
 
 def reference_right(bundle: Bundle, table: Manifest, step: Step = no_step) -> dict[int, bool]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from visum import __version__, storage
+from visum.config import Duration
 from visum.data.decode import EXTRA_FORMATS, decode
 from visum.errors import BundleError, ModelError, UsageError
 from visum.runtime import Stages, interruptible, versions
@@ -28,6 +30,8 @@ TOLERANCE = 1e-4
 """Largest difference of a probability in float32, on any machine: golden images halve exactly (``reference.halving``)."""
 DROP = 0.005
 """Share of validation images that a lower precision may lose before another is taken."""
+SMALLER, STEP, LEAST = (0.86, 0.71), 32, 64
+"""Shares of the input side that are tried besides, in steps of so many pixels, down to so many."""
 FALLBACKS = {"int8": ("int8", "bfloat16", "float32"), "bfloat16": ("bfloat16", "float32"), "float32": ("float32",)}
 
 
@@ -62,6 +66,8 @@ def export(
     to: Target = "onnx",
     int8: bool = False,
     bf16: bool = False,
+    max_drop: Annotated[float, Field(ge=0, le=100)] | None = None,
+    target_latency: Duration | None = None,
     data: Path | None = None,
     out: Path | None = None,
 ) -> Exported:
@@ -70,8 +76,12 @@ def export(
     Args:
         bundle: folder of a bundle or of a run.
         to: onnx, openvino or torch.
-        int8: compute in integers, calibrated with validation images; bf16 or float32 where that loses more than half a point.
-        bf16: weights in bfloat16, half as large; float32 where that loses more than half a point.
+        int8: compute in integers, calibrated with validation images; bf16 or float32 where that loses too much.
+        bf16: weights in bfloat16, half as large; float32 where that loses too much.
+        max_drop: points of validation accuracy that may be lost, 0.5 unless told; without int8 and bf16, every precision is tried
+            at several input sizes, and the fastest that loses no more is written.
+        target_latency: for one picture on one core, e.g. 10ms: everything is tried, and the most accurate that is fast enough
+            and loses no more than max_drop is written.
         data: labelled images to calibrate with and to judge by, as for train; omitted: the validation images of the run that the
             bundle lies in.
         out: folder for the export; omitted: exports/TARGET beside the bundle, with -int8 or -bf16.
@@ -85,36 +95,53 @@ def export(
     if int8 and bf16:
         raise UsageError("--int8 and --bf16", allowed="one of them", next="--int8, which falls back to bf16 by itself")
     candidate.check_precision(to, wanted)
-    stages, tried = Stages(), list[Measured]()
+    drop = DROP if max_drop is None else max_drop / 100
+    search = wanted == "float32" and (max_drop is not None or target_latency is not None)
+    stages = Stages()
     with interruptible(next="the same command again"):
         with stages.stage("read") as stage:
             shipped, golden = bundles.read_golden(bundle)
             whole.check(shipped)
-            place = out if out is not None else beside(bundle, to, wanted)
+            place = out if out is not None else beside(bundle, to, "best" if search else candidate.WORDS[wanted])
             folder.check_target(place)
             if not golden:
                 raise BundleError(f"{bundle} has no golden images, so that nothing could prove an export of it")
-            pictures = [pixels(shipped, data) for _, data, _ in golden]
-            table = held.validation(bundle, shipped, data) if wanted != "float32" else None
+            table = held.validation(bundle, shipped, data) if search or wanted != "float32" else None
             stage.detail = f"{len(golden)} golden images"
         with stages.stage("ask the bundle", len(table) if table is not None else 0) as stage:
-            answers = reference.probabilities(shipped, pictures)
             right = candidate.reference_right(shipped, table, stage.step) if table is not None else {}
-        for precision in FALLBACKS[wanted]:
-            with stages.stage(f"{to} {candidate.WORDS[precision]}", len(right)) as stage:
-                made = candidate.make(to, precision, shipped, facts(shipped), table)
-                found = candidate.measured(made, pictures[0], table, right, stage.step)
-                tried.append(found)
-                stage.detail = said(found)
-            if found.change >= -DROP:
+        proof_of = Proof(golden)
+        tried, made = list[Measured](), list[Candidate]()
+        for precision, size in plan(to, wanted, shipped, search):
+            part = replace(shipped, preprocess=replace(shipped.preprocess, size=size))
+            with stages.stage(f"{to} {candidate.WORDS[precision]} {size} px", len(right)) as stage:
+                try:
+                    made.append(candidate.make(to, precision, part, facts(part), table))
+                except ModelError as error:  # a network that is made for one size only
+                    if size == shipped.preprocess.size:
+                        raise
+                    stage.detail = error.got
+                    continue
+                tried.append(candidate.measured(made[-1], proof_of.pictures(part)[0], table, right, stage.step))
+                stage.detail = said(tried[-1])
+            if not search and tried[-1].change >= -drop:
                 break
-        written, proven = write(made, replace(found, chosen=True), golden, pictures, answers, place, stages)
-        tried[-1] = replace(found, chosen=True)
+        limit = 1e3 * target_latency if target_latency is not None else None
+        at = candidate.choice(tried, drop, limit) if search else len(tried) - 1
+        if at is None:
+            raise ModelError(
+                f"nothing that was tried will do: {'; '.join(map(named, tried))}",
+                allowed=f"a loss of at most {100 * drop:g} points" + (f" within {limit:g} ms" if limit else ""),
+                next="another --max-drop or --target-latency, or a bundle that was trained with a smaller --size",
+            )
+        tried = list(candidate.frontier(tried)) if search else tried
+        tried[at] = replace(tried[at], chosen=True)
+        written, proven = write(made[at], tried[at], proof_of, place, stages)
     storage.evict()
     return Exported(
         written.folder or place,
         to,
-        made.precision,
+        written.precision,
         tuple(tried),
         proven.images,
         proven.largest_difference,
@@ -125,8 +152,28 @@ def export(
 
 def beside(bundle: Path, target: str, precision: str) -> Path:
     """Where an export goes if nobody says where."""
-    name = target if precision == "float32" else f"{target}-{candidate.WORDS[precision]}"
+    name = target if precision == "float32" else f"{target}-{precision}"
     return bundles.locate(bundle).parent / "exports" / name
+
+
+def plan(target: str, wanted: str, bundle: Bundle, search: bool) -> list[tuple[str, int]]:
+    """(precision, input side) of what is made, in this order: what was asked for with its fallbacks, or everything.
+
+    Sides below the bundle's own are those of the same network without any training; ensembles keep theirs.
+    """
+    size = bundle.preprocess.size
+    if not search:
+        return [(precision, size) for precision in FALLBACKS[wanted]]
+    able = candidate.PRECISIONS.get(target, tuple(candidate.WORDS))
+    sides = {size}
+    if bundle.architecture.get("kind") == "probe":
+        sides |= {round(size * share / STEP) * STEP for share in SMALLER}
+    return [(precision, side) for side in sorted(sides, reverse=True) if side >= LEAST for precision in able]
+
+
+def named(found: Measured) -> str:
+    """One candidate by name and in a line."""
+    return f"{candidate.WORDS[found.precision]} at {found.size} px: {said(found)}"
 
 
 def said(found: Measured) -> str:
@@ -149,29 +196,31 @@ def facts(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def pixels(bundle: Bundle, data: bytes) -> Pixels:
-    """A golden image at a size that every runtime resizes alike."""
-    spec = bundle.preprocess
-    picture = decode(data, background=spec.background, extra_formats=EXTRA_FORMATS).pixels
-    return reference.halving(picture, spec)
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """The golden images of a bundle, for exports of it.
+
+    Attributes:
+        golden: as the bundle has them.
+    """
+
+    golden: Sequence[bundles.Golden]
+
+    def pictures(self, bundle: Bundle) -> list[Pixels]:
+        """At a size that every runtime resizes alike."""
+        spec = bundle.preprocess
+        decoded = (decode(d, background=spec.background, extra_formats=EXTRA_FORMATS) for _, d, _ in self.golden)
+        return [reference.halving(each.pixels, spec) for each in decoded]
 
 
 def write(
-    made: Candidate,
-    found: Measured,
-    golden: Sequence[bundles.Golden],
-    pictures: Sequence[Pixels],
-    answers: Floats,
-    place: Path,
-    stages: Stages,
+    made: Candidate, found: Measured, proof_of: Proof, place: Path, stages: Stages
 ) -> tuple[Export, Verification]:
     """Hold an export to its golden images, state what it differs by, and write it.
 
     Args:
         made, found: what, and what it reaches.
-        golden: the bundle's.
-        pictures: the same at a size that every runtime resizes alike.
-        answers: of the bundle in float32, ``[N, K]``.
+        proof_of: golden images.
         place: folder.
         stages: to tell.
 
@@ -180,9 +229,11 @@ def write(
     """
     shipped = made.bundle
     with stages.stage("prove") as stage:
+        pictures = proof_of.pictures(shipped)
+        answers = reference.probabilities(shipped, pictures)
         shown = tuple(
             (f"{Path(name).stem}.png", reference.png(picture), row)
-            for (name, _, _), picture, row in zip(golden, pictures, answers, strict=True)
+            for (name, _, _), picture, row in zip(proof_of.golden, pictures, answers, strict=True)
         )
         got = np.concatenate([made.run(picture[None]) for picture in pictures])
         exact = made.precision == "float32" and one_size(shipped)
@@ -208,7 +259,7 @@ def write(
             files=made.files,
             golden=shown,
             notes={
-                **{key: value for key, value in asdict(found).items() if key not in ("chosen", "precision")},
+                **{key: value for key, value in asdict(found).items() if key not in ("best", "chosen", "precision")},
                 "largest_difference": proven.largest_difference,
                 "versions": versions("visum", "onnx", "onnxruntime", "openvino", "torch"),
             },
