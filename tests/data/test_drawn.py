@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -51,4 +52,5 @@ def test_pictures_grow_to_the_working_size() -> None:
         grown = sides(size, start, epochs)
         assert list(grown) == sorted(grown)
         assert grown[0] == start
-        assert grown[-(-(-epochs // 3)) :] == (size,) * -(-epochs // 3)
+        full = math.ceil(epochs / 3)
+        assert grown[-full:] == (size,) * full
