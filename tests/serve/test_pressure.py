@@ -236,8 +236,9 @@ def test_s16_twenty_thousand_odd_pictures_leave_nothing_behind(busy: Server, tmp
                 lines = (await reader.readuntil(b"\r\n\r\n")).lower()
                 size = int(lines.partition(b"content-length: ")[2].split(b"\r\n")[0])
                 body = await reader.readexactly(size)
-                assert lines.split(b" ")[1] in (b"200", b"400"), (lines, body)
-                done += 1
+                status = lines.split(b" ")[1]
+                assert status in (b"200", b"400", b"503"), (lines, body)  # 503: what the test before left is still inside
+                done += status != b"503"
                 if b"connection: close" in lines:
                     writer.close()
                     writer = None
