@@ -237,7 +237,8 @@ def test_s16_twenty_thousand_odd_pictures_leave_nothing_behind(busy: Server, tmp
                 size = int(lines.partition(b"content-length: ")[2].split(b"\r\n")[0])
                 body = await reader.readexactly(size)
                 status = lines.split(b" ")[1]
-                assert status in (b"200", b"400", b"503"), (lines, body)  # 503: what the test before left is still inside
+                # 503: what the test before left is still inside
+                assert status in (b"200", b"400", b"503"), (lines, body)
                 done += status != b"503"
                 if b"connection: close" in lines:
                     writer.close()
