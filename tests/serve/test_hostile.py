@@ -458,6 +458,7 @@ def test_s19_one_picture_fails_and_no_other(server: Server, images: Images) -> N
         until = time.monotonic() + 10
         while not server.gauge("visum_inside") and time.monotonic() < until:
             time.sleep(0.02)
+        time.sleep(0.5)  # from the door to the process that opens it
         killed(stopped)
         assert "broke the process" in told(reply.result(), 400)
     assert [server.predict(images["coffee"]).status for _ in range(3)] == [200, 200, 200]
