@@ -126,7 +126,9 @@ def test_speed_is_that_of_the_network_here(run: Run) -> None:
     small = plan.speed(Network(base, replace(base.preprocess, size=64)))
     assert 1e-5 < small < 1
     engine = facts(run.folder)["engine"]
-    assert engine["name"] == "store" or engine["images_per_second"] < 4 / small  # another test may have embedded them all
+    assert (
+        engine["name"] == "store" or engine["images_per_second"] < 4 / small
+    )  # another test may have embedded them all
 
 
 @pytest.mark.slow
