@@ -1,7 +1,8 @@
-"""Accuracy against time on the clothing photos: ``visum train --budget …`` and fastai's ``fine_tune`` from the same weights, one plot.
+"""Accuracy against time on the clothing photos: ``visum train --budget …`` and fastai's ``fine_tune``, the same weights, one plot.
 
-``curve.py PEERS [BUDGET:SEED …]``: PEERS is the folder of a virtual environment with fastai, timm, torch and the packaged weights, or ``-``
-to leave it out; every finished run is appended to ``curve.jsonl``, and what stands there is not run again. Draws ``curve.png``.
+``curve.py PEERS [BUDGET:SEED …]``: PEERS is the folder of a virtual environment with fastai, timm, torch and the packaged weights,
+or ``-`` to leave it out; every finished run is appended to ``curve.jsonl``, and what stands there is not run again. Draws
+``curve.png``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From random weights, by the recipes: MNIST, Fashion-MNIST, and CIFAR-10 against timm's ResNet-18. Whole processes, fresh cache.
 
-``scratch.py mnist``, ``scratch.py fashion`` (half an hour); ``scratch.py cifar PEERS [SECONDS]``: PEERS is the folder of a virtual
-environment with timm and torch; its ResNet-18 has SECONDS (600), visum a third of what it took.
+``scratch.py mnist``, ``scratch.py fashion`` (half an hour); ``scratch.py cifar PEERS [SECONDS]``: PEERS is the folder of a
+virtual environment with timm and torch; its ResNet-18 has SECONDS (600), visum a third of what it took.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def main() -> None:
             command = [f"{more[0]}/bin/python", str(PEER), str(data), str(seconds), "32"]
             peer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             print(
-                f"| timm resnet18, 32 px, {peer['epochs']} epochs | {100 * peer['test_accuracy']:.2f} % | {peer['seconds']:.0f} | |",
+                f"| timm resnet18, 32 px, {peer['epochs']} epochs | {100 * peer['test_accuracy']:.2f} % "
+                f"| {peer['seconds']:.0f} | |",
                 flush=True,
             )
             print(row(data, "cifar10.toml", "--budget", f"{peer['seconds'] / 3:.0f}s"))
