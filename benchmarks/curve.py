@@ -1,6 +1,6 @@
 """Accuracy against time on the clothing photos: ``visum train --budget …`` and fastai's ``fine_tune`` in one plot.
 
-``curve.py PEERS [BUDGET:SEED …]``: PEERS is the folder of a virtual environment with fastai, timm, torch and the the weights,
+``curve.py PEERS [BUDGET:SEED …]``: PEERS is the folder of a virtual environment with fastai, timm, torch and the weights,
 or ``-`` to leave it out; every finished run is appended to ``curve.jsonl``, and what stands there is not run again. Draws
 ``curve.png``.
 """
