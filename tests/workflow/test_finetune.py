@@ -16,6 +16,7 @@ from visum import train, verify
 from visum.errors import ModelError, UsageError
 from visum.models import predict, weights
 from visum.models.embed import Augmented, Network, embed
+from visum.models.prefix import WHOLE, Halves
 from visum.ship import bundle
 from visum.types import Manifest, Predictions, in_split, rows
 from visum.workflow import course, ladder
@@ -143,8 +144,12 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
     ground.network = Network(weights.find(size=64), weights.find(size=64).preprocess)  # type: ignore[attr-defined]
     ground.preprocess = ground.network.preprocess  # type: ignore[attr-defined]
     monkeypatch.setattr(course.plan, "speed", lambda _: 0.01)
-    costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002)}
-    monkeypatch.setattr(course, "_costs", lambda _, halves, *__: costs[halves.stages[:1]])
+    costs = {("blocks.4",): (0.01, 0.02), ("blocks.5",): (0.01, 0.002), ("blocks.6",): (0.01, 0.001)}
+
+    def given(_: object, halves: Halves, *__: object) -> tuple[float, float]:
+        return (0.0, 0.05) if halves.shape[0] == 3 else costs[halves.stages[:1]]  # the whole network takes pixels
+
+    monkeypatch.setattr(course, "_costs", given)
     told_rate = replace(USUAL, learning_rate=1e-3)  # none is tried
     chosen = [course.course(ground, told_rate, left) for left in (20, 40, 100, 200, 1000, None)]  # type: ignore[arg-type]
     told = [way and (way.cut, way.epochs) for way in chosen]
@@ -160,6 +165,19 @@ def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest
         assert way is not None
         assert way.seconds <= left
 
+    def another(first: str, gained: bool, left: float, **asked: object) -> str | None:
+        done, wanted = course.Course(first, 3, 2, 1.0), replace(told_rate, **asked)
+        way = course.second({}, ground, wanted, left, done, gained)  # type: ignore[arg-type]
+        return way and way.cut
+
+    assert another("blocks.4", True, 1000) == WHOLE
+    assert another("blocks.4", True, 100) is None
+    assert another("blocks.5", True, 100) == "blocks.4"  # deeper than what gained, as deep as time allows
+    assert another("blocks.4", False, 100) == "blocks.5"
+    assert another("blocks.6", False, 100) is None
+    assert another(WHOLE, True, 1000) is None
+    assert another("blocks.4", True, 1000, epochs=2) is None  # nothing was left to choose
+
 
 @pytest.mark.slow
 def test_a_budget_that_leaves_time_is_used_for_it(digits: Path, tmp_path: Path) -> None:
@@ -169,6 +187,9 @@ def test_a_budget_that_leaves_time_is_used_for_it(digits: Path, tmp_path: Path) 
     assert course.ENOUGH_EPOCHS <= way["epochs"] <= course.MOST_EPOCHS  # what fits depends on the machine
     assert way["views"] == -(-way["epochs"] // 2)
     assert run.seconds < 90
+    other = facts(run.folder)["finetune_again"]
+    assert other is None or other["cut"] != way["cut"]
+    assert len(run.ladder) == len(LADDER) + (other is not None)
 
 
 @pytest.mark.slow

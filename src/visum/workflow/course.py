@@ -66,14 +66,42 @@ class Course:
         return "the whole network" if self.cut == WHOLE else f"after {self.cut}"
 
 
+FIRST, SECOND = "finetune", "finetune_again"
+"""Blocks of a run's record that tell of its courses."""
+
+
 def decided(facts: dict[str, Any], ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
     """The course of this run: the one that its record tells of, if it is gone on with, or one that is chosen now."""
-    way = _again(facts.get("finetune")) or course(ground, tuning, left)
-    facts["finetune"] = asdict(way) if way else None
+    way = _again(facts.get(FIRST)) or course(ground, tuning, left)
+    facts[FIRST] = asdict(way) if way else None
     if way is not None:
         from visum.learn import device
 
         facts["training"] = {**device.chosen(tuning.device, tuning.precision).facts, "processes": crew.team().size}
+    return way
+
+
+def second(
+    facts: dict[str, Any], ground: Ground, tuning: Tuning, left: float, first: Course, gained: bool
+) -> Course | None:
+    """How deep a data set bears to be cut is not known before it is tried: another cut, where a budget leaves time for it.
+
+    Args:
+        facts: the run's record, as for ``decided``.
+        ground, tuning, left: as for ``course``.
+        first: what was done before.
+        gained: whether it beat the probe: then more of the network is trained, else less.
+    """
+    settled = tuning.cut != AUTO or tuning.epochs is not None or tuning.start_size is not None or tuning.snapshots > 1
+    if settled or ground.untrained or (first.cut == WHOLE and gained):
+        return None
+    stages = prefix.cuts(ground.network.backbone)
+    at = stages.index(first.cut) if first.cut in stages else -1
+    others = (WHOLE, *stages[: max(at, 0)]) if gained else stages[at + 1 :]
+    way = _again(facts.get(SECOND))
+    if way is None and others:
+        way = course(ground, tuning, left, others)
+    facts[SECOND] = asdict(way) if way else None
     return way
 
 
@@ -85,13 +113,14 @@ def _again(told: object) -> Course | None:
     return None
 
 
-def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
+def course(ground: Ground, tuning: Tuning, left: float | None, cuts: tuple[str, ...] | None = None) -> Course | None:
     """The deepest course that fits into the time that is left; None if not even two epochs behind the last cut fit.
 
     Args:
         ground: what it stands on.
         tuning: what was asked for.
         left: seconds, or None for no limit.
+        cuts: to choose from, deepest first; None: what was asked for.
 
     Raises:
         UsageError: memory does not suffice behind any of the cuts.
@@ -106,6 +135,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None) -> Course | None:
     candidates = [tuning.cut] if tuning.cut != AUTO else list(_deepest(backbone))
     if scratch or tuning.start_size is not None:
         candidates = [WHOLE]
+    candidates = list(cuts or candidates)
     n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
     usual, most = (USUAL_FROM_SCRATCH, MOST_FROM_SCRATCH) if scratch else (USUAL_EPOCHS, MOST_EPOCHS)
     least = 1 if scratch else LEAST_EPOCHS

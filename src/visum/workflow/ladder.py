@@ -237,6 +237,13 @@ def best(rungs: Sequence[Rung]) -> Rung:
     return min((rung for rung, score in zip(standing, scores, strict=True) if score.value >= bar), key=loss)
 
 
+def headline(rung: Rung) -> str:
+    """Its headline score on validation, in words."""
+    name = judge.headline(rung.validation.task)
+    score = rung.metrics()[name]
+    return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f}) validation {name.replace('_', ' ')}"
+
+
 def _majority(ground: Ground) -> Rung:
     train, held = ground.labelled("train"), int(ground.labelled("validation").sum())
     y, k = ground.y[train], len(ground.table.classes)

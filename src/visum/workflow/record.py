@@ -33,7 +33,7 @@ FILES = (
 )
 SHOWN = ("batch.png", "find_lr.png", "find_lr.csv")
 """What is looked at before a run (``show_batch``, ``find_learning_rate``): a run minds it not, and leaves it there."""
-KEPT = ("plan", "finetune")
+KEPT = ("plan", "finetune", "finetune_again")
 """Blocks of the record that a run which is gone on with takes from what it was."""
 _SAME = ("overwrite", "out", "budget", "log")  # settings that may change without making it another run
 

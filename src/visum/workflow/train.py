@@ -27,8 +27,7 @@ from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
-from visum.workflow import audit, beside, crew, finetune, logs, origin, outcome, plan, ready, record
-from visum.workflow import course as courses
+from visum.workflow import attempts, audit, beside, crew, logs, origin, outcome, plan, ready, record
 from visum.workflow import ladder as climbing
 from visum.workflow import teacher as teachers
 from visum.workflow import tuning as tunings
@@ -278,30 +277,20 @@ def train(
                 continue
             with stages.stage(f"ladder: {name}") as stage:
                 rungs.append(replace(climbing.climb(name, ground), at=stages.seconds()))
-                stage.detail = _headline(rungs[-1])
+                stage.detail = climbing.headline(rungs[-1])
         if master is not None:
             count = int((ground.labelled("train") | ground.labelled("validation")).sum())
             with stages.stage("teacher", count) as stage:
-                left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
+                left = attempts.left(budget, stages, plan.rest(len(table)))
                 ground = replace(ground, teaching=teachers.ask(master, ground, engine, left, stage.step))
                 stage.detail = "too slow for this budget"
                 if ground.teaching is not None:
                     rungs.append(ground.teaching.rung)
-                    stage.detail = _headline(rungs[-1])
+                    stage.detail = climbing.headline(rungs[-1])
             facts["teacher"] = teachers.known(master, table, last, ground.teaching)
         if tunes:
-            with stages.stage(f"plan {last}") as stage:
-                left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
-                way = courses.decided(facts, ground, tuning, left)
-                stage.detail = way.words if way else "does not fit the budget"
-            if way is not None:
-                with stages.stage(f"ladder: {last}", way.steps(ground)) as stage:
-                    probe = next((rung for rung in rungs if rung.name == climbing.PROBE), None)
-                    left = None if budget is None else budget - stages.seconds() - plan.rest(len(table))
-                    tuned = finetune.climb(ground, probe, tuning, way, left, folder / "checkpoints", stage)
-                    how = f", {ground.teaching.teacher.words}" if ground.teaching else ""
-                    rungs.append(replace(tuned, at=stages.seconds(), detail=tuned.detail + how))
-                    stage.detail = _headline(rungs[-1])
+            rest = plan.rest(len(table))
+            rungs += attempts.climbed(facts, ground, tuning, rungs, last, folder, stages, budget, rest)
         best = climbing.best(rungs)
 
         with stages.stage("calibrate") as stage:
@@ -365,12 +354,6 @@ def _engine(network: Network, fresh: int, seconds: float) -> dict[str, Any]:
         return {"name": "store", "precision": "float16", "images_per_second": None}
     speed = round(fresh / max(seconds, 1e-3), 1)
     return {"name": network.engine.name, "precision": network.engine.precision, "images_per_second": speed}
-
-
-def _headline(rung: climbing.Rung) -> str:
-    name = judge.headline(rung.validation.task)
-    score = rung.metrics()[name]
-    return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f}) validation {name.replace('_', ' ')}"
 
 
 def _renumbered(clusters: Any, where: Any) -> Any:
