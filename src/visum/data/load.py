@@ -27,9 +27,12 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-def in_order(function: Callable[[_In], _Out], items: Iterable[_In], ahead: int = 4) -> Iterator[_Out]:
-    """``map`` over a pool of threads: results in order, at most ``ahead`` times the threads under way, none lost."""
-    workers = threads()
+def in_order(
+    function: Callable[[_In], _Out], items: Iterable[_In], ahead: int = 4, workers: int | None = None
+) -> Iterator[_Out]:
+    """``map`` over a pool of threads (as many as there are cores, unless told otherwise): results in order, at most ``ahead``
+    times the threads under way, none lost."""
+    workers = workers or threads()
     with one_core_each(), ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[_Out]] = deque()
         try:

@@ -26,6 +26,7 @@ from visum.types import Embeddings, Floats, Manifest, Pixels, Preprocess, digest
 View = Union[str, "Augmented"]
 Build = Callable[[Backbone, Preprocess, str], compiled.Engine]
 _GROUP = 16
+_TINY = 64
 """Pictures described per task: handing a task to another thread costs as much as a small picture."""
 
 
@@ -213,9 +214,10 @@ def describe(
 
     if len(todo):
         with space.writer() as writer:
-            for start, group in zip(
-                range(0, len(todo), _GROUP), in_order(some, range(0, len(todo), _GROUP)), strict=True
-            ):
+            starts = range(0, len(todo), _GROUP)
+            # threads that take turns at Python's own work, most of what a tiny picture costs, are slower than one of them
+            workers = 1 if preprocess.size < _TINY else None
+            for start, group in zip(starts, in_order(some, starts, workers=workers), strict=True):
                 for row, result in enumerate(group, start):
                     writer.add(todo.sha256[row], result)
                 step(len(group))
