@@ -13,13 +13,16 @@ from visum.errors import UsageError
 from visum.judge import paired
 from visum.models.weights import Backbone
 from visum.runtime import Step, no_step
-from visum.ship.export import EXPORTERS, RUNNERS, quantise, reference, whole
+from visum.ship.export import EXPORTERS, proving, quantise, reference, whole
 from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preprocess, column, decisions, targets
 from visum.workflow import held
 
 WORDS = {"float32": "float32", "bfloat16": "bf16", "int8": "int8"}
 """Precision → what people type and read."""
-PRECISIONS = {"torch": ("float32", "bfloat16")}
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "torch": ("float32", "bfloat16"),
+    **dict.fromkeys(("tensorflow", "litert", "jax", "tensorrt"), ("float32",)),
+}
 """Targets that do not take every precision."""
 TIMED = 9
 """Runs of one picture, of which the median counts."""
@@ -111,7 +114,7 @@ def make(target: str, precision: str, bundle: Bundle, facts: Mapping[str, Any], 
         return plain
 
     files = EXPORTERS[target](bundle, {**facts, "precision": precision}, network)
-    return Candidate(target, precision, bundle, files, RUNNERS[target](files))
+    return Candidate(target, precision, bundle, files, proving(target, files))
 
 
 def milliseconds(run: Callable[[Pixels], Floats], picture: Pixels) -> float:

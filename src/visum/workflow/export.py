@@ -16,6 +16,7 @@ from visum.data.decode import EXTRA_FORMATS, decode
 from visum.errors import BundleError, ModelError, UsageError
 from visum.runtime import Stages, interruptible, versions
 from visum.ship import bundle as bundles
+from visum.ship import export as targets
 from visum.ship import verify as proof
 from visum.ship.export import folder, reference, whole
 from visum.ship.export.folder import Export
@@ -25,7 +26,9 @@ from visum.workflow import candidate, held
 from visum.workflow.candidate import Candidate, Measured
 from visum.workflow.checked import checked
 
-Target = Literal["onnx", "openvino", "torch"]
+Target = Literal["onnx", "openvino", "torch", "tensorflow", "litert", "jax", "tensorrt"]
+VERSIONS = ("visum", "onnx", "onnxruntime", "openvino", "torch", "jax", "tensorflow", "ai-edge-litert")
+"""Packages whose versions an export remembers, as far as they are there."""
 TOLERANCE = 1e-4
 """Largest difference of a probability in float32, on any machine: golden images halve exactly (``reference.halving``)."""
 DROP = 0.005
@@ -75,7 +78,7 @@ def export(
 
     Args:
         bundle: folder of a bundle or of a run.
-        to: onnx, openvino or torch.
+        to: onnx, openvino, torch, tensorflow, litert, jax or tensorrt; the last four need their own packages, tensorrt a GPU.
         int8: compute in integers, calibrated with validation images; bf16 or float32 where that loses too much.
         bf16: weights in bfloat16, half as large; float32 where that loses too much.
         max_drop: points of validation accuracy that may be lost, 0.5 unless told; without int8 and bf16, every precision is tried
@@ -95,6 +98,7 @@ def export(
     if int8 and bf16:
         raise UsageError("--int8 and --bf16", allowed="one of them", next="--int8, which falls back to bf16 by itself")
     candidate.check_precision(to, wanted)
+    targets.check(to)
     drop = DROP if max_drop is None else max_drop / 100
     search = wanted == "float32" and (max_drop is not None or target_latency is not None)
     stages = Stages()
@@ -261,7 +265,7 @@ def write(
             notes={
                 **{key: value for key, value in asdict(found).items() if key not in ("best", "chosen", "precision")},
                 "largest_difference": proven.largest_difference,
-                "versions": versions("visum", "onnx", "onnxruntime", "openvino", "torch"),
+                "versions": versions(*VERSIONS),
             },
         )
         return folder.write(written, place), proven

@@ -101,6 +101,7 @@ def write(made: Export, folder: str | Path) -> Export:
             storage.write_atomic(draft / "golden" / entry["file"], data)
         storage.write_json(draft / "golden" / "expected.json", {"images": images})
         for name, blob in made.files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
             storage.write_atomic(draft / name, blob)
         storage.write_json(draft / HEAD, head(made))
         listed = sorted((*LAYOUT.required, *made.files, *(f"golden/{entry['file']}" for entry in images)))
