@@ -61,6 +61,7 @@ CASES: list[tuple[str, list[Array], dict[str, Any]]] = [
     ("ConstantOfShape", [ints(2, 3)], {}),
     ("Conv", [MAPS, noise(5, 4, 3, 2), noise(5)], {"pads": [1, 0, 2, 1], "strides": [2, 1]}),
     ("Conv", [MAPS, noise(8, 1, 3, 3)], {"group": 4, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ("Conv", [MAPS, noise(4, 1, 3, 2), noise(4)], {"group": 4, "pads": [2, 0, 1, 1], "dilations": [2, 3]}),
     ("Conv", [MAPS, noise(6, 2, 3, 3)], {"group": 2, "dilations": [2, 3]}),
     ("Conv", [MAPS, noise(4, 1, 3, 3)], {"group": 4, "strides": [1, 2]}),
     ("Expand", [X[:, :1], ints(2, 3, 1)], {}),

@@ -108,7 +108,25 @@ def framework() -> SimpleNamespace:
     def cast(x: Any, to: str) -> Any:
         return x.astype(jax.dtypes.canonicalize_dtype(to))
 
+    def depthwise(x: Any, w: Any, strides: Any, pads: Any, dilations: Any) -> Any:
+        """A sum of shifted maps: XLA's own way takes twenty times as long on a CPU (240 maps of 28 x 28, a kernel of 5 x 5)."""
+        x = jnp.pad(x, ((0, 0), (0, 0), *pads))
+        rows, cells = (
+            (x.shape[2 + axis] - dilations[axis] * (w.shape[2 + axis] - 1) - 1) // strides[axis] + 1 for axis in (0, 1)
+        )
+
+        def shifted(i: int, j: int) -> Any:
+            top, left = i * dilations[0], j * dilations[1]
+            down, across = strides
+            part = x[:, :, top : top + (rows - 1) * down + 1 : down, left : left + (cells - 1) * across + 1 : across]
+            return part * w[None, :, 0, i, j, None, None]
+
+        return sum(shifted(i, j) for i in range(w.shape[2]) for j in range(w.shape[3]))
+
     def convolve(x: Any, w: Any, b: Any, strides: Any, pads: Any, dilations: Any, group: int) -> Any:
+        if group > 1 and w.shape[:2] == (group, 1):
+            y = depthwise(x, w, strides, pads, dilations)
+            return y if b is None else y + b.reshape(1, -1, 1, 1)
         y = lax.conv_general_dilated(
             x,
             w,
