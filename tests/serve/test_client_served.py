@@ -26,7 +26,8 @@ def test_answers_are_those_of_the_bundle(client: Client, bundle: Path, images: d
     for reply, plain, picture in zip(replies, expected, data, strict=True):
         assert reply.label == plain.label
         assert dict(reply.top) == pytest.approx(dict(plain.top), abs=0.02)
-        assert client.predict(picture, top=0).top == reply.top
+        alone = client.predict(picture, top=0)  # in a batch of its own, where sums may be of another order
+        assert dict(alone.top) == pytest.approx(dict(reply.top), abs=1e-5)
         assert len(client.predict(picture, top=1).top) == 1
         assert (reply.model, reply.task) == ("things", "multiclass")
         assert reply.seconds["run"] > 0
