@@ -17,6 +17,7 @@ _HOMES = {
     "Client": "visum.serve.client",
     "Embeddings": "visum.types",
     "Ensemble": "visum.workflow.ensemble",
+    "Explanation": "visum.types",
     "Finding": "visum.types",
     "Manifest": "visum.types",
     "Predictions": "visum.types",
@@ -29,6 +30,7 @@ _HOMES = {
     "doctor": "visum.workflow.doctor",
     "ensemble": "visum.workflow.ensemble",
     "evaluate": "visum.workflow.evaluate",
+    "explain_images": "visum.workflow.explain",
     "export": "visum.workflow.export",
     "find_learning_rate": "visum.workflow.find_rate",
     "find_problems": "visum.workflow.audit",
@@ -48,6 +50,7 @@ __all__ = [
     "Client",
     "Embeddings",
     "Ensemble",
+    "Explanation",
     "Finding",
     "Manifest",
     "Predictions",
@@ -61,6 +64,7 @@ __all__ = [
     "doctor",
     "ensemble",
     "evaluate",
+    "explain_images",
     "export",
     "find_learning_rate",
     "find_problems",
@@ -76,13 +80,24 @@ __all__ = [
 if TYPE_CHECKING:
     from visum.errors import VisumError
     from visum.serve.client import Client
-    from visum.types import Bundle, Embeddings, Finding, Manifest, Predictions, Preprocess, Score, probabilities
+    from visum.types import (
+        Bundle,
+        Embeddings,
+        Explanation,
+        Finding,
+        Manifest,
+        Predictions,
+        Preprocess,
+        Score,
+        probabilities,
+    )
     from visum.workflow.audit import find_problems
     from visum.workflow.catalogue import list_models
     from visum.workflow.distill import distill
     from visum.workflow.doctor import doctor
     from visum.workflow.ensemble import Ensemble, ensemble
     from visum.workflow.evaluate import evaluate
+    from visum.workflow.explain import explain_images
     from visum.workflow.export import export
     from visum.workflow.find_rate import find_learning_rate
     from visum.workflow.outcome import Run

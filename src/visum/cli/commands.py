@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from visum import __version__
-from visum.cli import serving, show
+from visum.cli import explaining, serving, show
 from visum.cli.progress import watching
 from visum.cli.signed import INSTEAD, SIGNED, as_text
 from visum.errors import UsageError
@@ -170,6 +170,7 @@ def models(
         pages.architectures(name, found)
 
 
+app.command()(explaining.explain)
 app.command()(serving.serve)
 
 ORDER = (
@@ -177,6 +178,7 @@ ORDER = (
     "audit",
     "evaluate",
     "predict",
+    "explain",
     "ensemble",
     "distill",
     "export",

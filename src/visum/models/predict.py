@@ -219,7 +219,7 @@ def stream(
             for spec in specs:
                 key = (spec.background, spec.size)
                 if key not in decoded:
-                    decoded[key] = _pixels(picture, spec, extra_formats)
+                    decoded[key] = pixels_of(picture, spec, extra_formats)
             return {spec: fit(decoded[spec.background, spec.size], spec) for spec in specs}
         except UnreadableImage as error:  # a new one, since a traceback would keep the file's bytes in memory
             return UnreadableImage(error.reason, path=error.path, allowed=error.allowed, next=error.next)
@@ -242,7 +242,8 @@ def _groups(items: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
         yield group
 
 
-def _pixels(picture: Picture, spec: Preprocess, extra_formats: Collection[str]) -> Pixels:
+def pixels_of(picture: Picture, spec: Preprocess, extra_formats: Collection[str] = ()) -> Pixels:
+    """Upright RGB pixels uint8 ``[H, W, 3]`` of whatever a picture came as. Raises ``UnreadableImage``."""
     if isinstance(picture, (str, bytes, os.PathLike)):
         return decoder.decode(
             picture, background=spec.background, shortest=spec.size, extra_formats=extra_formats

@@ -20,6 +20,7 @@ from visum.types.basic import (
     digest_of,
     printable,
 )
+from visum.types.explanation import Explanation, Verdict, overlay
 from visum.types.model import Bundle, Embeddings, Preprocess
 from visum.types.table import Manifest, in_split, manifest, rows, targets
 
@@ -28,6 +29,7 @@ __all__ = [
     "Bundle",
     "Column",
     "Embeddings",
+    "Explanation",
     "Filter",
     "Finding",
     "Fit",
@@ -41,11 +43,13 @@ __all__ = [
     "Severity",
     "Split",
     "Task",
+    "Verdict",
     "column",
     "decisions",
     "digest_of",
     "in_split",
     "manifest",
+    "overlay",
     "printable",
     "probabilities",
     "rows",

@@ -1,0 +1,130 @@
+"""Class activation maps: channels of one layer, weighed by how much the class's logit rises with them.
+
+Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2), Grad-CAM++ (Chattopadhay et al. 2018, eq. 19), LayerCAM (Jiang et al. 2021, eq. 7).
+Of transformers the tokens that stand for patches are taken as a map; class and register tokens are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from visum.errors import ModelError
+from visum.explain.subject import Subject, score
+from visum.models import pools
+from visum.models.differentiable import Differentiable, pixels
+from visum.types import Floats, Integers, Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+FEWEST = 5
+"""Cells a side that the chosen layer's map has at least, where there is such a layer."""
+
+
+def grid(features: torch.Tensor, name: str) -> torch.Tensor:
+    """What a layer gave as ``[B, C, h, w]``: maps of either layout, or tokens ``[B, N, C]`` of a square of patches.
+
+    Raises:
+        ModelError: it has no positions.
+    """
+    if not hasattr(features, "ndim"):
+        raise ModelError(f"the layer {name} gives several things at once", next="--layer of another stage")
+    if features.ndim == 4:
+        return features.permute(0, 3, 1, 2) if pools.channels_last(features) else features
+    side = int(features.shape[1] ** 0.5) if features.ndim == 3 else 0
+    if side < 2:
+        raise ModelError(f"the layer {name} has no map over the picture", next="--layer of an earlier stage")
+    tokens = features[:, features.shape[1] - side * side :]
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+
+
+def layer(network: Differentiable) -> str:
+    """The deepest stage whose map still has ``FEWEST`` cells a side; of transformers the last but one, since behind the last
+    only the class token may count.
+
+    Raises:
+        ModelError: no stage has a map of more than one cell: the pictures are smaller than what one cell sees.
+    """
+    import torch
+
+    size = network.preprocess.size
+    with torch.no_grad(), network.watching(network.stages) as seen:
+        network(torch.zeros(1, 3, size, size))
+    sides, tokens = {}, []
+    for name, features in seen.items():
+        try:
+            sides[name] = min(grid(features, name).shape[2:])
+        except ModelError:
+            continue
+        tokens += [name] if features.ndim == 3 else []
+    named = [name for name in network.stages if sides.get(name, 0) > 1]
+    if not named:
+        raise ModelError(
+            f"at {size} px no layer of this network has a map of more than one cell",
+            allowed="occlusion, lime, integrated_gradients, which need none; or a larger --size in training",
+            next="--method occlusion",
+        )
+    if tokens:
+        flat = [name for name in named if name in tokens]
+        return flat[-2] if len(flat) > 1 else flat[-1]
+    large = [name for name in named if sides[name] >= FEWEST]
+    return large[-1] if large else max(named, key=lambda name: sides[name])
+
+
+def gradcam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """Activations and gradients ``[B, C, h, w]`` → ``[B, h, w]``, >= 0."""
+    return (g.mean((2, 3), keepdim=True) * a).sum(1).relu()
+
+
+def gradcam_plus_plus(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """As ``gradcam``, each position's gradient weighed by how much of the rise it alone explains."""
+    import torch
+
+    below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
+    alpha = g**2 / torch.where(below.abs() > 1e-12, below, torch.ones_like(below))
+    return ((alpha * g.relu()).sum((2, 3), keepdim=True) * a).sum(1).relu()
+
+
+def layercam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """As ``gradcam``, each position weighed by its own gradient: sharper in early layers."""
+    return (g.relu() * a).sum(1).relu()
+
+
+Weigh = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+
+
+def cells(subject: Subject, squares: Pixels, targets: Integers, versus: Integers, weigh: Weigh) -> Floats:
+    """The map as the layer has it, float32 ``[B, h, w]``."""
+    import torch
+
+    network = subject.network
+    assert network is not None
+    name = subject.layer or layer(network)
+    x = pixels(squares).requires_grad_(True)
+    with network.watching([name]) as seen, torch.enable_grad():
+        total = score(network(x), targets, versus).sum()
+    held = seen[name]
+    grid(held, name)
+    (slope,) = torch.autograd.grad(total, held, allow_unused=True)
+    if slope is None:
+        raise ModelError(f"the answer does not depend on the layer {name}", next="--layer of another stage")
+    with torch.no_grad():
+        return np.asarray(weigh(grid(held, name), grid(slope, name)).numpy(), np.float32)
+
+
+def enlarged(maps: Floats, size: int) -> Floats:
+    """Float32 ``[B, h, w]`` → ``[B, size, size]``, bilinear."""
+    import torch
+
+    x = torch.from_numpy(maps)[:, None]
+    return np.asarray(torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear")[:, 0].numpy(), np.float32)
+
+
+def cam(weigh: Weigh) -> Callable[[Subject, Pixels, Integers, Integers], Floats]:
+    """One of the three as an explainer."""
+    return lambda subject, squares, targets, versus: enlarged(
+        cells(subject, squares, targets, versus, weigh), squares.shape[1]
+    )

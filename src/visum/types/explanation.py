@@ -1,0 +1,87 @@
+"""Why a model said what it said of one picture: a map over what it saw, and how far the map can be believed."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from visum.types.basic import Floats, Pixels, reading
+
+Verdict = Literal["trustworthy", "weak", "meaningless", ""]
+_FOR, _AGAINST = (255, 106, 0), (38, 120, 255)
+"""RGB of what speaks for the class and of what speaks against it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One map.
+
+    Attributes:
+        id: the picture's path, or its number in the list.
+        heat: float32 ``[H, W]``, the share of each pixel in the answer, in the method's own unit; positive speaks for
+            ``target``, negative (methods that know it) against it.
+        square: uint8 ``[H, W, 3]`` RGB: what the model saw, padding included.
+        method: name of ``explain.attribution.EXPLAINERS``.
+        target: class that is explained.
+        versus: class that it is explained against; "" for none.
+        probability: calibrated, of ``target``.
+        faithfulness: numbers of ``explain.faithfulness.judge``; empty where it was not measured.
+        verdict: trustworthy, weak or meaningless; "" where it was not measured.
+    """
+
+    id: str
+    heat: Floats
+    square: Pixels
+    method: str
+    target: str
+    versus: str = ""
+    probability: float = float("nan")
+    faithfulness: Mapping[str, float] = field(default_factory=dict)
+    verdict: Verdict = ""
+
+    def save(self, folder: str | Path, name: str) -> None:
+        """Write ``name.npz`` (heat, picture and facts) and ``name.png`` (the map over the picture)."""
+        from PIL import Image
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = ("id", "method", "target", "versus", "probability", "verdict")
+        facts = {key: getattr(self, key) for key in plain} | {"faithfulness": dict(self.faithfulness)}
+        blob = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        np.savez_compressed(folder / f"{name}.npz", heat=self.heat, square=self.square, facts=blob)
+        png = io.BytesIO()
+        Image.fromarray(overlay(self.square, self.heat)).save(png, "PNG", optimize=True)
+        (folder / f"{name}.png").write_bytes(png.getvalue())
+
+    @classmethod
+    def load(cls, folder: str | Path, name: str) -> Self:
+        """Read what ``save`` wrote. Raises like ``Manifest.load``."""
+        path = Path(folder) / f"{name}.npz"
+        with reading(path), np.load(path, allow_pickle=False) as held:
+            facts = json.loads(held["facts"].tobytes())
+            heat, square = np.asarray(held["heat"], np.float32), np.asarray(held["square"], np.uint8)
+            if heat.shape != square.shape[:2]:
+                raise ValueError("a map as large as the picture is needed")
+            return cls(heat=heat, square=square, **facts)
+
+
+def scaled(heat: Floats) -> Floats:
+    """-1 … 1: divided by the 99.5th percentile of its sizes, so that one pixel does not hide all others."""
+    most = float(np.percentile(np.abs(heat), 99.5)) or float(np.abs(heat).max())
+    return np.asarray(np.clip(heat / most, -1, 1) if most > 0 else np.zeros_like(heat), np.float32)
+
+
+def overlay(square: Pixels, heat: Floats) -> Pixels:
+    """The map over a pale grey copy of the picture, uint8 ``[H, W, 3]``: orange speaks for the class, blue against it."""
+    share = scaled(heat)[..., None]
+    grey = square.astype(np.float32) @ np.array((0.299, 0.587, 0.114), np.float32)
+    pale = 40 + 0.72 * np.repeat(grey[..., None], 3, axis=2)
+    colour = np.where(share >= 0, np.array(_FOR, np.float32), np.array(_AGAINST, np.float32))
+    cover = 0.8 * np.abs(share)
+    return np.asarray((pale * (1 - cover) + colour * cover).clip(0, 255), np.uint8)

@@ -1,0 +1,177 @@
+"""Maps: those of captum, where it has the method; laws, where a law is known; a planted cause, where the answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from visum.errors import ModelError, UsageError
+from visum.explain import attribution, cams, faithfulness, gradients, hiding
+from visum.explain.subject import Subject
+from visum.models import differentiable, weights, zoo
+from visum.types import Bundle, Pixels, Preprocess
+
+NAME, SIZE = "cnn:widths=8-16-24", 64
+
+
+def bundled(name: str, size: int, k: int = 3) -> Bundle:
+    """An untrained network with a random head on all its stages."""
+    base = weights.untrained(name, size=size, seed=1)
+    trunk = zoo.trunk(base.name, base.weights, base.stages, base.preprocess)
+    import torch
+
+    wide = trunk(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
+    head = np.random.default_rng(0).normal(size=(wide, k)).astype(np.float32)
+    tensors = {f"backbone.{key}": value for key, value in base.weights.items()}
+    tensors |= {"head.weight": head, "head.bias": np.zeros(k, np.float32)}
+    kind = {"kind": "probe", "backbone": name, "stages": list(base.stages)}
+    return Bundle("multiclass", ("a", "b", "c")[:k], kind, base.preprocess, tensors)
+
+
+def subject_of(bundle: Bundle, layer: str = "") -> Subject:
+    import torch
+
+    network = differentiable.of_bundle(bundle)
+
+    def answer(squares: Pixels) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return np.asarray(network(differentiable.pixels(squares)).numpy())
+
+    return Subject(answer, bundle.task, bundle.preprocess.background, network, layer)
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return subject_of(bundled(NAME, SIZE))
+
+
+@pytest.fixture(scope="module")
+def square(photos: dict[str, NDArray[np.uint8]]) -> Pixels:
+    return np.ascontiguousarray(photos["astronaut"][0:256:4, 150:406:4])
+
+
+TARGET, NONE = np.array([1]), np.array([-1])
+
+
+def alike(one: Any, other: Any) -> float:
+    return float(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1])
+
+
+def test_gradcam_is_captums(subject: Subject, square: Pixels) -> None:
+    from captum.attr import LayerGradCam
+
+    assert subject.network is not None
+    name = cams.layer(subject.network)
+    theirs = LayerGradCam(subject.network.forward, subject.network.module(name)).attribute(
+        differentiable.pixels(square[None]).requires_grad_(True), target=1, relu_attributions=True
+    )
+    ours = cams.cells(subject, square[None], TARGET, NONE, cams.gradcam)
+    assert ours.max() > 0
+    np.testing.assert_allclose(ours[0], theirs[0, 0].detach().numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_integrated_gradients_are_captums_and_complete(subject: Subject, square: Pixels) -> None:
+    import torch
+    from captum.attr import IntegratedGradients
+
+    assert subject.network is not None
+    x = differentiable.pixels(square[None])
+    base = torch.full_like(x, 127)
+    theirs = IntegratedGradients(subject.network.forward).attribute(x, base, target=1, n_steps=50).sum(1)[0]
+    ours = gradients.integrated_gradients(subject, square, 1, -1)
+    assert alike(ours, theirs.numpy()) >= 0.999
+    blank = np.full_like(square, 127)
+    logits = subject.answer(np.stack([square, blank]))[:, 1]
+    assert ours.sum() == pytest.approx(float(logits[0] - logits[1]), rel=0.01)
+
+
+def test_occlusion_is_captums(subject: Subject, square: Pixels) -> None:
+    from captum.attr import Occlusion
+
+    assert subject.network is not None
+
+    def told(x: Any) -> Any:
+        z = subject.network(x)  # type: ignore[misc]
+        return z[:, 1] - z[:, [0, 2]].logsumexp(1)
+
+    theirs = Occlusion(told).attribute(
+        differentiable.pixels(square[None]), (3, 8, 8), strides=(3, 8, 8), baselines=127.0
+    )[0, 0]
+    ours = hiding.occlusion(subject, square, 1, -1, grid=8)
+    assert alike(ours, theirs.numpy()) >= 0.999
+
+
+def test_kernel_shap_is_exact_on_sums(square: Pixels) -> None:
+    """Of a model that adds up what it sees in each patch, Shapley values are what each patch adds."""
+    parts = hiding.segments(square)
+    worth = np.random.default_rng(0).normal(size=parts.max() + 1)
+    whole = hiding.composed(square, parts, np.ones((1, len(worth)), bool))[0]
+    blank = hiding.composed(square, parts, np.zeros((1, len(worth)), bool))[0]
+
+    def answer(squares: Pixels) -> NDArray[np.float32]:
+        there = np.array(
+            [
+                [(each == whole)[parts == p].all() and (whole != blank)[parts == p].any() for p in range(len(worth))]
+                for each in squares
+            ]
+        )
+        return np.stack([there @ worth, np.zeros(len(squares))], axis=1)
+
+    model = Subject(answer, "multilabel", (127, 127, 127))
+    for method, near in ((hiding.kernel_shap, 0.9999), (hiding.lime, 0.95)):
+        heat = method(model, square, 0, -1, samples=200)
+        sums = np.array([heat[parts == p].sum() for p in range(len(worth))])
+        assert (
+            alike(sums if method is hiding.kernel_shap else [heat[parts == p][0] for p in range(len(worth))], worth)
+            > near
+        )
+    assert hiding.kernel_shap(model, square, 0, -1, samples=200).sum() == pytest.approx(worth.sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", list(attribution.EXPLAINERS))
+def test_why_a_and_not_b_is_not_why_a(subject: Subject, square: Pixels, method: str) -> None:
+    run = attribution.EXPLAINERS[method].run
+    one, two = (run(subject, square[None], TARGET, versus) for versus in (NONE, np.array([2])))
+    assert one.shape == (1, SIZE, SIZE) and one.dtype == np.float32
+    assert np.isfinite(one).all() and np.isfinite(two).all()
+    assert not np.allclose(one, two)
+
+
+def test_another_network_has_another_map(subject: Subject, square: Pixels) -> None:
+    """Model-parameter randomisation (Adebayo et al. 2018): a map that stays alike does not look at the model."""
+    made = bundled(NAME, SIZE)
+    draw = np.random.default_rng(5)
+    drawn = {key: draw.permuted(value.ravel()).reshape(value.shape) for key, value in made.weights.items()}
+    other = subject_of(replace(made, weights=drawn))
+    for method in (gradients.integrated_gradients, hiding.occlusion):
+        heats = [np.asarray(method(each, square, 1, -1)) for each in (subject, other)]
+        assert abs(faithfulness.likeness(*heats)) < 0.5
+        assert faithfulness.likeness(heats[0], heats[0]) == pytest.approx(1)
+
+
+def test_what_does_not_exist_is_named(subject: Subject) -> None:
+    blind = replace(subject, network=None)
+    assert attribution.resolve("auto", blind) == "occlusion"
+    assert attribution.resolve("auto", subject) == "gradcam"
+    with pytest.raises(UsageError, match="needs gradients.*occlusion, lime, kernel_shap"):
+        attribution.resolve("gradcam", blind)
+    with pytest.raises(UsageError, match="gradcam, gradcam"):
+        attribution.resolve("gradcram", subject)
+    assert subject.network is not None
+    with pytest.raises(ModelError, match=r"no layer is called 'stages.9'.*stages\.0"):
+        subject.network.module("stages.9")
+    with pytest.raises(ModelError, match="no gradients"):
+        differentiable.of_bundle(Bundle("binary", ("a", "b"), {"kind": "classical"}, Preprocess(), {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "vit_b_16", "resnet18"])
+def test_transformers_have_maps_too(name: str, photos: dict[str, NDArray[np.uint8]]) -> None:
+    subject = subject_of(bundled(name, 224))
+    square = np.ascontiguousarray(photos["astronaut"][:448:2, :448:2])
+    heat = attribution.EXPLAINERS["gradcam"].run(subject, square[None], TARGET, NONE)
+    assert heat.shape == (1, 224, 224) and heat.max() > 0
