@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -135,29 +136,36 @@ def test_kernel_shap_is_exact_on_sums(square: Pixels) -> None:
 @pytest.mark.parametrize("method", list(attribution.EXPLAINERS))
 def test_why_a_and_not_b_is_not_why_a(subject: Subject, square: Pixels, method: str) -> None:
     run = attribution.EXPLAINERS[method].run
-    one, two = (run(subject, square[None], TARGET, versus) for versus in (NONE, np.array([2])))
-    assert one.shape == (1, SIZE, SIZE) and one.dtype == np.float32
-    assert np.isfinite(one).all() and np.isfinite(two).all()
+    one, two = (run(subject, square[None], TARGET, contrast) for contrast in (NONE, np.array([2])))
+    assert one.shape == (1, SIZE, SIZE)
+    assert one.dtype == np.float32
+    assert np.isfinite([one, two]).all()
     assert not np.allclose(one, two)
 
 
 def test_another_network_has_another_map(subject: Subject, square: Pixels) -> None:
-    """Model-parameter randomisation (Adebayo et al. 2018): a map that stays alike does not look at the model."""
-    made = bundled(NAME, SIZE)
-    draw = np.random.default_rng(5)
-    drawn = {key: draw.permuted(value.ravel()).reshape(value.shape) for key, value in made.weights.items()}
-    other = subject_of(replace(made, weights=drawn))
-    for method in (gradients.integrated_gradients, hiding.occlusion):
-        heats = [np.asarray(method(each, square, 1, -1)) for each in (subject, other)]
-        assert abs(faithfulness.likeness(*heats)) < 0.5
-        assert faithfulness.likeness(heats[0], heats[0]) == pytest.approx(1)
+    """Model-parameter randomisation (Adebayo et al. 2018): a map that stays alike does not look at the model.
+
+    Two maps of one picture are smooth, so that single likenesses scatter widely about chance; the mean over networks does not.
+    """
+    made, draw = bundled(NAME, SIZE), np.random.default_rng(5)
+    others = []
+    for _ in range(10):
+        drawn = {key: draw.permuted(value.ravel()).reshape(value.shape) for key, value in made.weights.items()}
+        others.append(subject_of(replace(made, weights=drawn)))
+    for method in (partial(gradients.integrated_gradients, steps=12), partial(hiding.occlusion, grid=8)):
+        plain = method(subject, square, 1, -1)
+        found = np.array([faithfulness.likeness(plain, method(other, square, 1, -1)) for other in others])
+        chance = max(float(found.std(ddof=1)) / len(found) ** 0.5, 0.02)
+        assert abs(found.mean()) < 3 * chance, found
+        assert faithfulness.likeness(plain, plain) == pytest.approx(1)
 
 
 def test_what_does_not_exist_is_named(subject: Subject) -> None:
     blind = replace(subject, network=None)
     assert attribution.resolve("auto", blind) == "occlusion"
     assert attribution.resolve("auto", subject) == "gradcam"
-    with pytest.raises(UsageError, match="needs gradients.*occlusion, lime, kernel_shap"):
+    with pytest.raises(UsageError, match=r"needs gradients.*occlusion, lime, kernel_shap"):
         attribution.resolve("gradcam", blind)
     with pytest.raises(UsageError, match="gradcam, gradcam"):
         attribution.resolve("gradcram", subject)
@@ -173,5 +181,9 @@ def test_what_does_not_exist_is_named(subject: Subject) -> None:
 def test_transformers_have_maps_too(name: str, photos: dict[str, NDArray[np.uint8]]) -> None:
     subject = subject_of(bundled(name, 224))
     square = np.ascontiguousarray(photos["astronaut"][:448:2, :448:2])
-    heat = attribution.EXPLAINERS["gradcam"].run(subject, square[None], TARGET, NONE)
-    assert heat.shape == (1, 224, 224) and heat.max() > 0
+    run = attribution.EXPLAINERS["gradcam"].run
+    heat = run(subject, np.stack([square] * 3), np.arange(3), np.array([-1] * 3))
+    assert heat.shape == (3, 224, 224)
+    assert (
+        heat.max() > 0
+    )  # of an untrained network with tokens all alike, all may speak against a class, but not against all

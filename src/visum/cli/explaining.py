@@ -26,8 +26,8 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--target", help="Class to explain. [default: the answer]", metavar="CLASS")
     ] = None,
-    versus: Annotated[
-        str | None, typer.Option("--versus", help="Why the target and not this class.", metavar="CLASS")
+    contrast: Annotated[
+        str | None, typer.Option("--contrast", help="Why the target and not this class.", metavar="CLASS")
     ] = None,
     layer: Annotated[str, typer.Option("--layer", help="Of the network, for class activation maps.")] = "",
     out: Annotated[str, typer.Option("--out", help="Folder for maps and page.")] = "explained",
@@ -48,7 +48,7 @@ def explain(
             paths,
             method=method,
             target=target,
-            versus=versus,
+            contrast=contrast,
             layer=layer,
             out=out,
             proof=not quick,
@@ -58,14 +58,14 @@ def explain(
         )
     page = Path(out) / "explain.html"
     if as_json:
-        plain = ("id", "method", "target", "versus", "probability", "verdict")
+        plain = ("id", "method", "target", "contrast", "probability", "verdict")
         rows = [{key: getattr(each, key) for key in plain} | {"faithfulness": each.faithfulness} for each in found]
         print(as_text({"page": str(page), "explanations": rows}))
         return
     cells = [
         (
             show.name(each.id),
-            show.name(each.target) + (f" and not {show.name(each.versus)}" if each.versus else ""),
+            show.name(each.target) + (f" and not {show.name(each.contrast)}" if each.contrast else ""),
             f"{100 * each.probability:.0f} %",
             each.method,
             each.verdict or "–",

@@ -11,7 +11,7 @@ from visum.explain.subject import Subject
 from visum.types import Floats, Integers, Pixels
 
 Run = Callable[[Subject, Pixels, Integers, Integers], Floats]
-"""``(subject, squares uint8 [B, S, S, 3], targets int64 [B], versus int64 [B], -1 for none) -> heat float32 [B, S, S]``."""
+"""``(subject, squares uint8 [B, S, S, 3], targets int64 [B], contrast int64 [B], -1 for none) -> heat float32 [B, S, S]``."""
 AUTO = "auto"
 
 

@@ -33,17 +33,21 @@ def grid(features: torch.Tensor, name: str) -> torch.Tensor:
     if not hasattr(features, "ndim"):
         raise ModelError(f"the layer {name} gives several things at once", next="--layer of another stage")
     if features.ndim == 4:
-        return features.permute(0, 3, 1, 2) if pools.channels_last(features) else features
+        features = features.permute(0, 3, 1, 2) if pools.channels_last(features) else features
+        if min(features.shape[2:]) > 1:
+            return features
     side = int(features.shape[1] ** 0.5) if features.ndim == 3 else 0
     if side < 2:
-        raise ModelError(f"the layer {name} has no map over the picture", next="--layer of an earlier stage")
+        raise ModelError(
+            f"the layer {name} has no map over the picture, but one cell or none", next="--layer of an earlier stage"
+        )
     tokens = features[:, features.shape[1] - side * side :]
     return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
 
 
 def layer(network: Differentiable) -> str:
-    """The deepest stage whose map still has ``FEWEST`` cells a side; of transformers the last but one, since behind the last
-    only the class token may count.
+    """The deepest stage whose map still has ``FEWEST`` cells a side, of those on whose cells the answer depends: behind the last
+    block of a transformer only the class token may count, so that its patches have no say any more.
 
     Raises:
         ModelError: no stage has a map of more than one cell: the pictures are smaller than what one cell sees.
@@ -51,27 +55,28 @@ def layer(network: Differentiable) -> str:
     import torch
 
     size = network.preprocess.size
-    with torch.no_grad(), network.watching(network.stages) as seen:
-        network(torch.zeros(1, 3, size, size))
-    sides, tokens = {}, []
-    for name, features in seen.items():
+    probe = 127 + 40 * torch.randn((1, 3, size, size), generator=torch.Generator().manual_seed(0))
+    with torch.enable_grad(), network.watching(network.stages) as seen:
+        told = network(probe.requires_grad_(True))
+    held = {name: seen[name] for name in network.stages if getattr(seen.get(name), "requires_grad", False)}
+    slopes = torch.autograd.grad(told[:, 0].sum(), list(held.values()), allow_unused=True)
+    sides: dict[str, int] = {}
+    for (name, features), slope in zip(held.items(), slopes, strict=True):
         try:
-            sides[name] = min(grid(features, name).shape[2:])
+            side = min(grid(features, name).shape[2:])
         except ModelError:
             continue
-        tokens += [name] if features.ndim == 3 else []
-    named = [name for name in network.stages if sides.get(name, 0) > 1]
-    if not named:
+        if slope is not None and bool(grid(slope, name).any()):
+            sides[name] = side
+    if not sides:
         raise ModelError(
-            f"at {size} px no layer of this network has a map of more than one cell",
-            allowed="occlusion, lime, integrated_gradients, which need none; or a larger --size in training",
+            f"at {size} px no layer of this network has a map of more than one cell: the pictures are smaller than what one "
+            "cell sees",
+            allowed="occlusion, lime, integrated_gradients, which need no map; or a larger --size in training",
             next="--method occlusion",
         )
-    if tokens:
-        flat = [name for name in named if name in tokens]
-        return flat[-2] if len(flat) > 1 else flat[-1]
-    large = [name for name in named if sides[name] >= FEWEST]
-    return large[-1] if large else max(named, key=lambda name: sides[name])
+    large = [name for name, side in sides.items() if side >= FEWEST]
+    return large[-1] if large else max(sides, key=lambda name: sides[name])
 
 
 def gradcam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -96,7 +101,7 @@ def layercam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
 Weigh = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 
-def cells(subject: Subject, squares: Pixels, targets: Integers, versus: Integers, weigh: Weigh) -> Floats:
+def cells(subject: Subject, squares: Pixels, targets: Integers, contrast: Integers, weigh: Weigh) -> Floats:
     """The map as the layer has it, float32 ``[B, h, w]``."""
     import torch
 
@@ -105,7 +110,7 @@ def cells(subject: Subject, squares: Pixels, targets: Integers, versus: Integers
     name = subject.layer or layer(network)
     x = pixels(squares).requires_grad_(True)
     with network.watching([name]) as seen, torch.enable_grad():
-        total = score(network(x), targets, versus).sum()
+        total = score(network(x), targets, contrast).sum()
     held = seen[name]
     grid(held, name)
     (slope,) = torch.autograd.grad(total, held, allow_unused=True)
@@ -125,6 +130,6 @@ def enlarged(maps: Floats, size: int) -> Floats:
 
 def cam(weigh: Weigh) -> Callable[[Subject, Pixels, Integers, Integers], Floats]:
     """One of the three as an explainer."""
-    return lambda subject, squares, targets, versus: enlarged(
-        cells(subject, squares, targets, versus, weigh), squares.shape[1]
+    return lambda subject, squares, targets, contrast: enlarged(
+        cells(subject, squares, targets, contrast, weigh), squares.shape[1]
     )

@@ -14,11 +14,11 @@ WIDTH = 0.25
 """Of LIME's kernel, in cosine distance, as its authors' code has it."""
 
 
-def occlusion(subject: Subject, square: Pixels, target: int, versus: int, grid: int = GRID) -> Floats:
+def occlusion(subject: Subject, square: Pixels, target: int, contrast: int, grid: int = GRID) -> Floats:
     """The fall of the evidence when a cell of a grid is hidden (Zeiler & Fergus 2014): float32 ``[S, S]``, signed."""
     grid = min(grid, len(square))
     squares = np.stack([square, *(hidden(square, cell, grid, subject.fill) for cell in range(grid * grid))])
-    told = evidence(subject.answer(squares), target, versus, subject.task)
+    told = evidence(subject.answer(squares), target, contrast, subject.task)
     rows, columns = (np.minimum((np.arange(n) * grid + grid - 1) // n, grid - 1) for n in square.shape[:2])
     fall = (told[0] - told[1:]).reshape(grid, grid)
     return np.asarray(fall[np.ix_(rows, columns)], np.float32)
@@ -58,19 +58,19 @@ def ridge(
     return np.asarray(np.linalg.solve(gram + strength * np.eye(x.shape[1]), (a * weight[:, None]).T @ b))
 
 
-def lime(subject: Subject, square: Pixels, target: int, versus: int, samples: int = SAMPLES) -> Floats:
+def lime(subject: Subject, square: Pixels, target: int, contrast: int, samples: int = SAMPLES) -> Floats:
     """A linear model of which superpixels are seen (Ribeiro et al. 2016, algorithm 1): its coefficients, float32 ``[S, S]``."""
     parts = segments(square)
     draw = np.random.default_rng(subject.seed)
     kept = draw.random((samples, parts.max() + 1)) < 0.5
     kept[0] = True
-    y = _answers(subject, square, parts, kept, (target, versus))
+    y = _answers(subject, square, parts, kept, (target, contrast))
     distance = 1 - np.sqrt(kept.mean(axis=1))  # cosine distance to the row of ones
     found = ridge(kept.astype(np.float64), y.astype(np.float64), np.exp(-(distance**2) / WIDTH**2), 1.0)
     return np.asarray(found[parts], np.float32)
 
 
-def kernel_shap(subject: Subject, square: Pixels, target: int, versus: int, samples: int = SAMPLES) -> Floats:
+def kernel_shap(subject: Subject, square: Pixels, target: int, contrast: int, samples: int = SAMPLES) -> Floats:
     """Shapley values of superpixels by weighted regression (Lundberg & Lee 2017, theorem 2), each spread over its pixels.
 
     Sizes of coalitions are drawn by their share of the kernel's weight, each with its complement; that all values sum to
@@ -78,7 +78,7 @@ def kernel_shap(subject: Subject, square: Pixels, target: int, versus: int, samp
     """
     parts = segments(square)
     number = int(parts.max()) + 1
-    ends = _answers(subject, square, parts, np.array([[True] * number, [False] * number]), (target, versus))
+    ends = _answers(subject, square, parts, np.array([[True] * number, [False] * number]), (target, contrast))
     whole = float(ends[0] - ends[1])
     if number < 3:
         return np.asarray(np.full(parts.shape, whole / parts.size), np.float32)
@@ -88,7 +88,7 @@ def kernel_shap(subject: Subject, square: Pixels, target: int, versus: int, samp
     drawn = draw.choice(sizes, samples // 2, p=share / share.sum())
     kept = draw.random((samples // 2, number)).argsort(axis=1) < drawn[:, None]
     kept = np.concatenate([kept, ~kept])
-    y = _answers(subject, square, parts, kept, (target, versus)) - ends[1]
+    y = _answers(subject, square, parts, kept, (target, contrast)) - ends[1]
     x = kept.astype(np.float64)
     a, b = x[:, :-1] - x[:, -1:], y - x[:, -1] * whole
     values = np.linalg.lstsq(a.T @ a + 1e-6 * np.eye(number - 1), a.T @ b, rcond=None)[0]

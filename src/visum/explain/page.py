@@ -56,7 +56,7 @@ def _item(each: Explanation) -> dict[str, object]:
         "picture": _data(each.square),
         "map": _data(overlay(each.square, each.heat)),
         "target": _shown(each.target),
-        "versus": _shown(each.versus),
+        "contrast": _shown(each.contrast),
         "percent": f"{100 * each.probability:.0f}",
         "method": each.method,
         "verdict": each.verdict,

@@ -38,26 +38,26 @@ class Subject:
     seed: int = 0
 
 
-def evidence(logits: Floats, target: int, versus: int, task: Task) -> Floats:
-    """What methods without gradients explain: log-odds of the target, or how far its logit lies above that of ``versus``.
+def evidence(logits: Floats, target: int, contrast: int, task: Task) -> Floats:
+    """What methods without gradients explain: log-odds of the target, or how far its logit lies above that of ``contrast``.
 
     Args:
         logits: float32 ``[N, K]``.
-        versus: -1 for none.
+        contrast: -1 for none.
 
     Returns:
         float64 ``[N]``.
     """
-    if versus >= 0:
-        return np.asarray(logits[:, target].astype(np.float64) - logits[:, versus])
+    if contrast >= 0:
+        return np.asarray(logits[:, target].astype(np.float64) - logits[:, contrast])
     return log_odds(logits, target, task)
 
 
-def score(logits: torch.Tensor, targets: Integers, versus: Integers) -> torch.Tensor:
-    """What methods with gradients explain: the logit of each row's target, less that of its ``versus`` where that is not -1."""
+def score(logits: torch.Tensor, targets: Integers, contrast: Integers) -> torch.Tensor:
+    """What methods with gradients explain: the logit of each row's target, less that of its ``contrast`` where that is not -1."""
     import torch
 
     def column(which: Any) -> torch.Tensor:
         return logits.gather(1, torch.from_numpy(np.maximum(which, 0)).reshape(-1, 1))[:, 0]
 
-    return column(targets) - column(versus) * torch.from_numpy(versus >= 0)
+    return column(targets) - column(contrast) * torch.from_numpy(contrast >= 0)

@@ -48,7 +48,7 @@ class Differentiable:
         Raises:
             ModelError: there is none; the message names the stages.
         """
-        modules = dict(self.network.named_modules())
+        modules: dict[str, torch.nn.Module] = dict(self.network.named_modules())
         if not name or name not in modules:
             known = ", ".join(self.stages)
             raise ModelError(f"no layer is called {name!r}", allowed=known, next=f"--layer {self.stages[-1]}")
@@ -130,12 +130,20 @@ def _stages(network: Any) -> tuple[str, ...]:
     declared = tuple(stage for stage in zoo.stages(network) if stage in modules)
     if declared:
         return declared
-    inner = getattr(
-        network, "features", None
-    )  # torchvision's older networks, where what matters is one level further in
-    if inner is not None and len(list(inner.children())) > 1:
-        return tuple(f"features.{name}" for name, _ in inner.named_children())
-    return tuple(name for name, _ in network.named_children())
+    if "features" in modules and len(list(modules["features"].children())) > 1:
+        return tuple(f"features.{name}" for name, _ in modules["features"].named_children())
+    return tuple(_blocks(network))
+
+
+def _blocks(network: Any, above: str = "") -> Iterator[str]:
+    """Children in order; one that holds most of the weights (the encoder of a transformer) is opened."""
+    children = {name: sum(w.numel() for w in child.parameters()) for name, child in network.named_children()}
+    for name, size in children.items():
+        child = network.get_submodule(name)
+        if 2 * size > sum(children.values()) and len(list(child.children())) > 1:
+            yield from _blocks(child, f"{above}{name}.")
+        else:
+            yield above + name
 
 
 def _linear(arrays: dict[str, Any], x: Any) -> Any:

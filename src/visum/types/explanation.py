@@ -29,7 +29,7 @@ class Explanation:
         square: uint8 ``[H, W, 3]`` RGB: what the model saw, padding included.
         method: name of ``explain.attribution.EXPLAINERS``.
         target: class that is explained.
-        versus: class that it is explained against; "" for none.
+        contrast: class that it is explained against; "" for none.
         probability: calibrated, of ``target``.
         faithfulness: numbers of ``explain.faithfulness.judge``; empty where it was not measured.
         verdict: trustworthy, weak or meaningless; "" where it was not measured.
@@ -40,7 +40,7 @@ class Explanation:
     square: Pixels
     method: str
     target: str
-    versus: str = ""
+    contrast: str = ""
     probability: float = float("nan")
     faithfulness: Mapping[str, float] = field(default_factory=dict)
     verdict: Verdict = ""
@@ -51,7 +51,7 @@ class Explanation:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        plain = ("id", "method", "target", "versus", "probability", "verdict")
+        plain = ("id", "method", "target", "contrast", "probability", "verdict")
         facts = {key: getattr(self, key) for key in plain} | {"faithfulness": dict(self.faithfulness)}
         blob = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         np.savez_compressed(folder / f"{name}.npz", heat=self.heat, square=self.square, facts=blob)

@@ -35,7 +35,7 @@ def explain_images(
     *,
     method: str = attribution.AUTO,
     target: str | None = None,
-    versus: str | None = None,
+    contrast: str | None = None,
     layer: str = "",
     out: str | Path | None = None,
     proof: bool = True,
@@ -50,7 +50,7 @@ def explain_images(
         paths: of files and folders.
         method: of ``explain.attribution.EXPLAINERS``; auto takes what suits the model.
         target: class to explain; None for the answer to each picture.
-        versus: explain the target against this class: why A and not B.
+        contrast: explain the target against this class: why A and not B.
         layer: of the network, for class activation maps; "" takes the deepest whose map is fine enough.
         out: folder for one ``.npz`` and ``.png`` a picture and the page ``explain.html``; None writes nothing.
         proof: test every map against a baseline.
@@ -72,7 +72,7 @@ def explain_images(
         model,
         method=method,
         target=target,
-        versus=versus,
+        contrast=contrast,
         layer=layer,
         proof=proof,
         extra_formats=extra_formats,
@@ -97,7 +97,7 @@ def explained(
     *,
     method: str = attribution.AUTO,
     target: str | None = None,
-    versus: str | None = None,
+    contrast: str | None = None,
     layer: str = "",
     proof: bool = True,
     extra_formats: Collection[str] = (),
@@ -106,9 +106,11 @@ def explained(
     """Explanations one after the other, in bounded memory; arguments and errors as ``explain_images``."""
     b = model.bundle
     wanted = number(b.classes, target, "--target") if target is not None else -1
-    against = number(b.classes, versus, "--versus") if versus is not None else -1
+    against = number(b.classes, contrast, "--contrast") if contrast is not None else -1
     if against >= 0 and against == wanted:
-        raise UsageError(f"--target and --versus are both {versus}", allowed="two classes", next="another --versus")
+        raise UsageError(
+            f"--target and --contrast are both {contrast}", allowed="two classes", next="another --contrast"
+        )
     subject = questioned(model, method, layer, seed)
     chosen = attribution.resolve(method, subject)
     if layer and not attribution.EXPLAINERS[chosen].layers:
@@ -130,8 +132,7 @@ def explained(
             numbers = (
                 faithfulness.judge(square, heat, _share(subject, b, int(k), against), seed=seed) if proof else None
             )
-            facts = asdict(numbers) if numbers else {"verdict": ""}
-            word = facts.pop("verdict")
+            facts = {key: value for key, value in asdict(numbers).items() if key != "verdict"} if numbers else {}
             yield Explanation(
                 name,
                 np.asarray(heat, np.float32),
@@ -141,7 +142,7 @@ def explained(
                 b.classes[against] if against >= 0 else "",
                 float(row[int(k)]),
                 facts,
-                word,
+                numbers.verdict if numbers else "",
             )
 
 
@@ -196,13 +197,13 @@ def calibrated(b: Bundle, logits: Floats) -> Floats:
     return probabilities(Predictions(ids, logits, none, b.classes, b.task, "", b.temperature))
 
 
-def _share(subject: Subject, b: Bundle, target: int, versus: int) -> Callable[[Pixels], Floats]:
+def _share(subject: Subject, b: Bundle, target: int, contrast: int) -> Callable[[Pixels], Floats]:
     """Probability of the explained class; against another one, of the two."""
 
     def share(squares: Pixels) -> Floats:
         logits = subject.answer(squares)
-        if versus >= 0:
-            return np.asarray(1 / (1 + np.exp((logits[:, versus] - logits[:, target]) / b.temperature)), np.float32)
+        if contrast >= 0:
+            return np.asarray(1 / (1 + np.exp((logits[:, contrast] - logits[:, target]) / b.temperature)), np.float32)
         return calibrated(b, logits)[:, target]
 
     return share
