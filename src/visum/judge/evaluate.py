@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from visum.errors import DataError, NotEnoughData, UsageError
+from visum.errors import UsageError
 from visum.judge import metrics, scores
-from visum.judge.calibrate import labelled, reliability
+from visum.judge.calibrate import reliability
 from visum.judge.mistakes import confused, wrong
-from visum.types import Predictions, Score, Task, decisions, probabilities
+from visum.judge.sound import case as given
+from visum.judge.sound import sound
+from visum.types import Predictions, Score, Task
 
 WRONG, CONFUSED = 200, 50
 
@@ -32,7 +31,7 @@ def score(predictions: Predictions, name: str, *, seed: int = 0) -> Score:
     """
     if name not in metrics.METRICS:
         raise UsageError(f"there is no metric {name!r}", allowed=", ".join(metrics.METRICS))
-    case = _case(_checked(predictions))
+    case = given(sound(predictions))
     return scores.score(name, case, scores.resample(case, [name], seed))
 
 
@@ -51,8 +50,8 @@ def evaluate(predictions: Predictions, *, seed: int = 0) -> dict[str, Any]:
         NotEnoughData: no labelled image.
         DataError: logits that are NaN or infinite (ids named), or shapes that do not fit together.
     """
-    known = _checked(predictions)
-    case = _case(known)
+    known = sound(predictions)
+    case = given(known)
     p, labels, answers, task = case
     names = [name for name in metrics.METRICS if scores.exists(name, task, p.shape[1])]
     ends = scores.resample(case, names, seed)
@@ -75,35 +74,6 @@ def evaluate(predictions: Predictions, *, seed: int = 0) -> dict[str, Any]:
         "reliability": reliability(p, labels, task),
         "wrong": wrong(known, WRONG),
     }
-
-
-def _checked(predictions: Predictions) -> Predictions:
-    """The labelled rows, after all that could be wrong with them was looked for."""
-    n, k = len(predictions.ids), len(predictions.classes)
-    wanted = (n, k) if predictions.task == "multilabel" else (n,)
-    if predictions.logits.shape != (n, k) or predictions.labels.shape != wanted:
-        got = f"logits {list(predictions.logits.shape)} and labels {list(predictions.labels.shape)}"
-        raise DataError(f"{got} for {n} images and {k} classes", allowed=f"logits {[n, k]} and labels {list(wanted)}")
-    bad = np.flatnonzero(~np.isfinite(predictions.logits).all(1))
-    if len(bad):
-        first = ", ".join(str(predictions.ids[row]) for row in bad[:5]) + (" …" if len(bad) > 5 else "")
-        raise DataError(
-            f"logits of {len(bad)} of {n} images are NaN or infinite: {first}",
-            allowed="finite logits",
-            next="look at these images, and train again if nothing is wrong with them",
-        )
-    keep = labelled(predictions.labels)
-    if not keep.any():
-        got = f"none of {n} images has a label" if n else "there are no images"
-        raise NotEnoughData(f"{got}, so nothing can be scored", allowed="one or more labelled images")
-    if keep.all():
-        return predictions
-    ids, logits, labels = predictions.ids[keep], predictions.logits[keep], predictions.labels[keep]
-    return replace(predictions, ids=ids, logits=logits, labels=labels)
-
-
-def _case(predictions: Predictions) -> scores.Case:
-    return probabilities(predictions), predictions.labels, decisions(predictions), predictions.task
 
 
 def _plain(value: Score) -> dict[str, Any]:
