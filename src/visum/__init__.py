@@ -25,6 +25,7 @@ _HOMES = {
     "Run": "visum.workflow.outcome",
     "Score": "visum.types",
     "VisumError": "visum.errors",
+    "compare": "visum.workflow.compare",
     "describe_model": "visum.workflow.portrait",
     "distill": "visum.workflow.distill",
     "doctor": "visum.workflow.doctor",
@@ -59,6 +60,7 @@ __all__ = [
     "Score",
     "VisumError",
     "__version__",
+    "compare",
     "describe_model",
     "distill",
     "doctor",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     )
     from visum.workflow.audit import find_problems
     from visum.workflow.catalogue import list_models
+    from visum.workflow.compare import compare
     from visum.workflow.distill import distill
     from visum.workflow.doctor import doctor
     from visum.workflow.ensemble import Ensemble, ensemble

@@ -177,6 +177,7 @@ ORDER = (
     "train",
     "audit",
     "evaluate",
+    "compare",
     "predict",
     "explain",
     "ensemble",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from visum.cli import show
+from visum.cli import comparing, show
 from visum.cli.progress import watching
 
 
@@ -235,6 +235,7 @@ SIGNED = {
     "distill": ("visum.workflow.distill", "distill", _train),
     "audit": ("visum.workflow.audit", "find_problems", _audit),
     "evaluate": ("visum.workflow.evaluate", "evaluate", _evaluate),
+    "compare": ("visum.workflow.compare", "compare", comparing.compare),
     "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
     "export": ("visum.workflow.export", "export", _export),
 }
