@@ -34,11 +34,11 @@ def compare(settings: dict[str, Any], as_json: bool) -> None:
     others = sorted(made.others, key=lambda each: order.index(each.name))
     rows = [(show.name(each.name), *_difference(one), _sure(one)) for each in others for one in each.differences]
     allowed = "" if made.pairs == 1 else f"; p allows for {made.pairs} pairs"
-    title = f"Less {show.name(made.best)}{allowed}"
+    title = f"Difference from {show.name(made.best)}{allowed}"
     show.table(("run", "score", "difference", "95 % interval", "p", ""), rows, title, right=(2, 3, 4))
     rows = [(show.name(each.name), *_shown(each, made.n)) for each in others]
-    head = ("run", "one alone is right", "seen", "smallest shown", "images to settle it")
-    show.table(head, rows, "Accuracy: what these images can show, 4 times out of 5", right=(1, 2, 3, 4))
+    head = ("run", "one alone is right", "seen", "smallest", "images needed", "more")
+    show.table(head, rows, "Accuracy: what these images can show, 4 times out of 5", right=(1, 2, 3, 4, 5))
     for note in made.notes:
         print(show.plain(note))
     print(f"{_verdict(made.best, others, made.metric, made.n)}\n\npage    {show.name(str(made.page))}")
@@ -66,14 +66,14 @@ def _sure(found: Difference) -> str:
     return "beyond chance" if found.different else "could be chance"
 
 
-def _shown(each: Against, n: int) -> tuple[str, str, str, str]:
+def _shown(each: Against, n: int) -> tuple[str, ...]:
+    """Images that one alone gets right, difference seen, smallest that would be shown, images that would show the seen one."""
     apart = f"{each.only_best + each.only_this} ({each.only_best} : {each.only_this})"
+    seen = f"{100 * abs(each.only_best - each.only_this) / n:.1f} points"
     smallest = "none" if each.smallest >= 1 else f"{100 * each.smallest:.1f} points"
     if each.needed is None:
-        more = "no difference"
-    else:
-        more = f"{each.needed:,}" + (f" ({each.needed - n:,} more)" if each.needed > n else " (enough)")
-    return apart, f"{100 * abs(each.only_best - each.only_this) / n:.1f} points", smallest, more
+        return apart, seen, smallest, "–", "no difference"
+    return apart, seen, smallest, f"{each.needed:,}", f"{each.needed - n:,}" if each.needed > n else "enough"
 
 
 def _verdict(best: str, others: list[Against], metric: str, n: int) -> str:

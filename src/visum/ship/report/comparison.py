@@ -43,8 +43,13 @@ def text(made: Json, notes: Sequence[str] = ()) -> str:
 
 def view(made: Json) -> dict[str, Any]:
     """Everything that the template names but notes and style."""
-    others, best, metric = made["others"], made["best"], made["metric"]
+    best, metric = made["best"], made["metric"]
     wanted = list(made["scores"][best])
+
+    def place(name: str) -> float:
+        return -(words.value(made["scores"][name][metric]) or 0.0)
+
+    others = sorted(made["others"], key=lambda each: place(each["name"]))
     return {
         "n": made["n"],
         "best": best,
@@ -54,7 +59,7 @@ def view(made: Json) -> dict[str, Any]:
         "metrics": [words.metric_name(name) for name in wanted],
         "runs": [
             {"name": name, "best": name == best, "cells": [_cell(each, scores[each], name == best) for each in wanted]}
-            for name, scores in sorted(made["scores"].items(), key=lambda one: -(words.value(one[1][metric]) or 0))
+            for name, scores in sorted(made["scores"].items(), key=lambda one: place(one[0]))
         ],
         "plots": [_plot(each, others) for each in wanted],
         "shown": [_shown(made, each) for each in others],
@@ -77,11 +82,9 @@ def headline(made: Json) -> list[tuple[str, bool]]:
     if not beaten:
         them = f"{words.short(best, 40)} and {words.short(others[0]['name'], 40)}" if len(others) == 1 else "them"
         return [(f"{words.plural(made['n'], 'image')} ", False), ("cannot tell", True), (f" {them} apart", False)]
-    rest = len(others) - len(beaten)
-    return [
-        (words.short(best, 40), True),
-        (f" scores highest; {words.plural(rest, 'other')} may be as good", False),
-    ]
+    rest = [words.short(each["name"], 40) for each in others if each["name"] not in beaten]
+    equal = rest[0] if len(rest) == 1 else f"{len(rest)} others"
+    return [(words.short(best, 40), True), (f" scores highest; {equal} may be as good", False)]
 
 
 def lede(made: Json) -> str:
@@ -97,7 +100,7 @@ def lede(made: Json) -> str:
     )
     if found["different"]:
         return f"{said} Two that are equally good would seldom be so far apart: {odds(found['adjusted'])}."
-    return f"{said} Two that are equally good would often be as far apart: {odds(found['adjusted'])}."
+    return f"{said} Two that are equally good may well be as far apart: {odds(found['adjusted'])}."
 
 
 def odds(p: float) -> str:
@@ -189,16 +192,13 @@ def _plot(metric: str, others: Sequence[Json]) -> dict[str, Any]:
     furthest = max(abs(one[key]) for _, one in found for key in ("low", "high"))
     extent = _round_up(max(furthest, 1e-6))
     half, share = extent / 2, words.is_share(metric)
-    label = (
-        (lambda v: _points(v, sign=bool(v))) if share else (lambda v: f"{v:+g}".replace("-", "\u2212") if v else "0")
-    )
     lower = "lower is better" in words.metric_name(metric)
     return {
         "name": words.metric_name(metric).split(" (")[0],
         "unit": "points" if share else "",
         "left": "better than the best" if lower else "worse than the best",
         "right": "worse than the best" if lower else "better than the best",
-        "ticks": [(50 + 50 * at / extent, label(at)) for at in (-extent, -half, 0.0, half, extent)],
+        "ticks": [(50 + 50 * at / extent, _tick(at, share)) for at in (-extent, -half, 0.0, half, extent)],
         "rows": [
             {
                 "name": each["name"],
@@ -207,12 +207,17 @@ def _plot(metric: str, others: Sequence[Json]) -> dict[str, Any]:
                 "range": _span(one),
                 "verdict": "beyond chance" if one["different"] else "could be chance",
                 "different": one["different"],
-                "p": f"p = {one['adjusted']:.3f}" if one["adjusted"] >= 0.0005 else "p < 0.001",
+                "p": f"p\u00a0=\u00a0{one['adjusted']:.3f}" if one["adjusted"] >= 0.0005 else "p\u00a0<\u00a00.001",
             }
             for each, one in found
         ],
         "shaded": metric == "accuracy",
     }
+
+
+def _tick(value: float, share: bool) -> str:
+    shown = round(100 * value if share else value, 9)
+    return f"{shown:+g}".replace("-", "\u2212") if shown else "0"
 
 
 def _round_up(value: float) -> float:
