@@ -122,10 +122,11 @@ def of_bundle(bundle: Bundle) -> Differentiable:
 
     whole = Whole().eval().requires_grad_(False)
     network = trunk.last.network
-    return Differentiable(whole, _stages(network), network, bundle.preprocess)
+    return Differentiable(whole, stages_of(network), network, bundle.preprocess)
 
 
-def _stages(network: Any) -> tuple[str, ...]:
+def stages_of(network: Any) -> tuple[str, ...]:
+    """Modules of an architecture after which features are worth having, first ones first."""
     modules = dict(network.named_modules())
     declared = tuple(stage for stage in zoo.stages(network) if stage in modules)
     if declared:
