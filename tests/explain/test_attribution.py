@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from visum.errors import ModelError, UsageError
-from visum.explain import attribution, cams, faithfulness, gradients, hiding
+from visum.explain import attribution, cams, gradients, hiding, randomised
 from visum.explain.subject import Subject
 from visum.models import differentiable, weights, zoo
 from visum.types import Bundle, Pixels, Preprocess
@@ -66,11 +66,11 @@ def test_gradcam_is_captums(subject: Subject, square: Pixels) -> None:
     from captum.attr import LayerGradCam
 
     assert subject.network is not None
-    name = cams.layer(subject.network)
+    name = cams.layer(subject.network, 5)
     theirs = LayerGradCam(subject.network.forward, subject.network.module(name)).attribute(
         differentiable.pixels(square[None]).requires_grad_(True), target=1, relu_attributions=True
     )
-    ours = cams.cells(subject, square[None], TARGET, NONE, cams.gradcam)
+    ours = cams.maps(replace(subject, layer=name), square[None], TARGET, NONE, cams.gradcam)
     assert ours.max() > 0
     np.testing.assert_allclose(ours[0], theirs[0, 0].detach().numpy(), rtol=1e-3, atol=1e-6)
 
@@ -135,7 +135,12 @@ def test_kernel_shap_is_exact_on_sums(square: Pixels) -> None:
 
 @pytest.mark.parametrize("method", list(attribution.EXPLAINERS))
 def test_why_a_and_not_b_is_not_why_a(subject: Subject, square: Pixels, method: str) -> None:
-    run = attribution.EXPLAINERS[method].run
+    explainer = attribution.EXPLAINERS[method]
+    if not explainer.classes:
+        with pytest.raises(ModelError, match=r"no attention layers.*Allowed: gradcam.*occlusion"):
+            attribution.resolve(method, subject)
+        return
+    subject, run = attribution.resolve(method, subject)[1], explainer.run
     one, two = (run(subject, square[None], TARGET, contrast) for contrast in (NONE, np.array([2])))
     assert one.shape == (1, SIZE, SIZE)
     assert one.dtype == np.float32
@@ -155,16 +160,23 @@ def test_another_network_has_another_map(subject: Subject, square: Pixels) -> No
         others.append(subject_of(replace(made, weights=drawn)))
     for method in (partial(gradients.integrated_gradients, steps=12), partial(hiding.occlusion, grid=8)):
         plain = method(subject, square, 1, -1)
-        found = np.array([faithfulness.likeness(plain, method(other, square, 1, -1)) for other in others])
+        found = np.array([randomised.likeness(plain, method(other, square, 1, -1)) for other in others])
         chance = max(float(found.std(ddof=1)) / len(found) ** 0.5, 0.02)
         assert abs(found.mean()) < 3 * chance, found
-        assert faithfulness.likeness(plain, plain) == pytest.approx(1)
+        assert randomised.likeness(plain, plain) == pytest.approx(1)
 
 
 def test_what_does_not_exist_is_named(subject: Subject) -> None:
     blind = replace(subject, network=None)
-    assert attribution.resolve("auto", blind) == "occlusion"
-    assert attribution.resolve("auto", subject) == "gradcam"
+    assert attribution.resolve("auto", blind) == ("occlusion", blind)
+    method, chosen = attribution.resolve("auto", subject)
+    assert (method, chosen.layer) == (
+        "layercam",
+        "stages.1",
+    )  # 64 px: 16 cells a side; behind the next stage there are 8
+    assert attribution.resolve("gradcam", subject)[1].layer == "stages.2"
+    with pytest.raises(UsageError, match=r"--layer with --method lime.*gradcam\+\+, layercam"):
+        attribution.resolve("lime", replace(subject, layer="stages.1"))
     with pytest.raises(UsageError, match=r"needs gradients.*occlusion, lime, kernel_shap"):
         attribution.resolve("gradcam", blind)
     with pytest.raises(UsageError, match="gradcam, gradcam"):
@@ -181,7 +193,7 @@ def test_what_does_not_exist_is_named(subject: Subject) -> None:
 def test_transformers_have_maps_too(name: str, photos: dict[str, NDArray[np.uint8]]) -> None:
     subject = subject_of(bundled(name, 224))
     square = np.ascontiguousarray(photos["astronaut"][:448:2, :448:2])
-    run = attribution.EXPLAINERS["gradcam"].run
+    subject, run = attribution.resolve("gradcam", subject)[1], attribution.EXPLAINERS["gradcam"].run
     heat = run(subject, np.stack([square] * 3), np.arange(3), np.array([-1] * 3))
     assert heat.shape == (3, 224, 224)
     assert (

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visum.cli import show
 from visum.cli.progress import watching
 from visum.cli.signed import as_text
+from visum.errors import UsageError
+
+if TYPE_CHECKING:
+    from visum.types import Explanation
 
 
 def explain(
     bundle: Annotated[str, typer.Argument(help="A bundle, a run folder, or imagenet.", metavar="BUNDLE")],
-    paths: Annotated[list[str], typer.Argument(help="Images and folders of images.", metavar="FILES")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Images and folders of images; none: the worst mistakes of a run.", metavar="FILES"),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
             "--method",
-            help="auto, gradcam, gradcam++, layercam, integrated_gradients, smoothgrad, gradient_shap, occlusion, lime or "
-            "kernel_shap.",
+            help="auto, gradcam, gradcam++, layercam, integrated_gradients, smoothgrad, gradient_shap, occlusion, lime, "
+            "kernel_shap, attention, attention_rollout or attention_flow.",
         ),
     ] = "auto",
     target: Annotated[
@@ -30,51 +38,54 @@ def explain(
         str | None, typer.Option("--contrast", help="Why the target and not this class.", metavar="CLASS")
     ] = None,
     layer: Annotated[str, typer.Option("--layer", help="Of the network, for class activation maps.")] = "",
-    out: Annotated[str, typer.Option("--out", help="Folder for maps and page.")] = "explained",
-    quick: Annotated[
-        bool, typer.Option("--no-proof", help="Do not test the maps: no verdicts, four times as fast.")
-    ] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Folder for maps and page. [default: explained]", metavar="FOLDER")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--no-proof", help="Do not test the maps: no verdicts, but quick.")] = False,
     engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
     extra_formats: Annotated[str, typer.Option("--extra-formats", help="Of TIFF,AVIF,HEIC.")] = "",
-    seed: Annotated[int, typer.Option("--seed", help="Of methods that draw.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of methods that draw, and of the tests.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Show why a bundle says what it says of pictures: maps, each tested against chance."""
-    from visum.workflow.explain import explain_images
+    from visum.workflow.explain import FOLDER, QUESTIONS
 
+    common = {"method": method, "layer": layer, "proof": not quick, "engine": engine, "seed": seed}
+    folder = Path(out or "explained")
     with watching():
-        found = explain_images(
-            bundle,
-            paths,
-            method=method,
-            target=target,
-            contrast=contrast,
-            layer=layer,
-            out=out,
-            proof=not quick,
-            engine=engine,
-            extra_formats=tuple(part for part in extra_formats.split(",") if part),
-            seed=seed,
-        )
-    page = Path(out) / "explain.html"
+        if paths:
+            extra = tuple(part for part in extra_formats.split(",") if part)
+            own = {"target": target, "contrast": contrast, "out": folder, "extra_formats": extra}
+            found = QUESTIONS["maps"](bundle, paths, **common, **own)
+        else:
+            for flag, given in (("--target", target), ("--contrast", contrast), ("--out", out)):
+                if given is not None:
+                    raise UsageError(
+                        f"{flag} without files", allowed="with files", next=f"visum explain {bundle} FILES"
+                    )
+            found = QUESTIONS["mistakes"](bundle, **common)
+            run = Path(bundle) if (Path(bundle) / "metrics.json").is_file() else Path(bundle).parent
+            folder = run / FOLDER
+    page = folder / "explain.html"
     if as_json:
-        plain = ("id", "method", "target", "contrast", "probability", "verdict")
-        rows = [{key: getattr(each, key) for key in plain} | {"faithfulness": each.faithfulness} for each in found]
-        print(as_text({"page": str(page), "explanations": rows}))
+        print(as_text({"page": str(page), "explanations": [each.facts() for each in found]}))
         return
-    cells = [
-        (
-            show.name(each.id),
-            show.name(each.target) + (f" and not {show.name(each.contrast)}" if each.contrast else ""),
-            f"{100 * each.probability:.0f} %",
-            each.method,
-            each.verdict or "–",
-            f"{each.faithfulness['gain']:+.2f}" if each.faithfulness else "–",
-            f"{each.faithfulness['baseline']:+.2f}" if each.faithfulness else "–",
-        )
-        for each in found[: show.SHOWN]
-    ]
-    show.table(("image", "why", "p", "method", "verdict", "gain", "baseline"), cells, right=(2, 5, 6))
+    table(found)
+    print(f"page    {show.name(str(page))}")
+    if not paths:
+        print(f"report  {show.name(str(folder.parent / 'report.html'))}, which shows them too")
+
+
+def table(found: Sequence[Explanation]) -> None:
+    """One line a picture."""
+    cells = []
+    for each in found[: show.SHOWN]:
+        numbers = each.faithfulness
+        beats = [f"{100 * numbers[name]:.0f} %" if numbers else "–" for name in ("beats_random", "beats_middle")]
+        why = show.name(each.target) + (f" and not {show.name(each.contrast)}" if each.contrast else "")
+        cells.append((show.name(each.id), why, f"{100 * each.probability:.0f} %", each.verdict or "–", *beats))
+    show.table(("image", "why", "p", "verdict", "beats random", "beats middle"), cells, right=(2, 4, 5))
     if len(found) > show.SHOWN:
         print(f"and {len(found) - show.SHOWN:,} more on the page")
-    print(f"page    {show.name(str(page))}")
+    for method, layer in dict.fromkeys((each.method, each.layer) for each in found):
+        print(f"method  {method}" + (f" at {layer}" if layer else ""))

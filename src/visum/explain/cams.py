@@ -20,9 +20,6 @@ from visum.types import Floats, Integers, Pixels
 if TYPE_CHECKING:
     import torch
 
-FEWEST = 5
-"""Cells a side that the chosen layer's map has at least, where there is such a layer."""
-
 
 def grid(features: torch.Tensor, name: str) -> torch.Tensor:
     """What a layer gave as ``[B, C, h, w]``: maps of either layout, or tokens ``[B, N, C]`` of a square of patches.
@@ -45,9 +42,9 @@ def grid(features: torch.Tensor, name: str) -> torch.Tensor:
     return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
 
 
-def layer(network: Differentiable) -> str:
-    """The deepest stage whose map still has ``FEWEST`` cells a side, of those on whose cells the answer depends: behind the last
-    block of a transformer only the class token may count, so that its patches have no say any more.
+def layer(network: Differentiable, cells: int) -> str:
+    """The deepest stage whose map still has so many cells a side (the finest, where none has), of those on whose cells the
+    answer depends: behind the last block of a transformer only the class token may count, so that its patches have no say.
 
     Raises:
         ModelError: no stage has a map of more than one cell: the pictures are smaller than what one cell sees.
@@ -75,7 +72,7 @@ def layer(network: Differentiable) -> str:
             allowed="occlusion, lime, integrated_gradients, which need no map; or a larger --size in training",
             next="--method occlusion",
         )
-    large = [name for name, side in sides.items() if side >= FEWEST]
+    large = [name for name, side in sides.items() if side >= cells]
     return large[-1] if large else max(sides, key=lambda name: sides[name])
 
 
@@ -101,13 +98,13 @@ def layercam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
 Weigh = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 
-def cells(subject: Subject, squares: Pixels, targets: Integers, contrast: Integers, weigh: Weigh) -> Floats:
+def maps(subject: Subject, squares: Pixels, targets: Integers, contrast: Integers, weigh: Weigh) -> Floats:
     """The map as the layer has it, float32 ``[B, h, w]``."""
     import torch
 
     network = subject.network
     assert network is not None
-    name = subject.layer or layer(network)
+    name = subject.layer
     x = pixels(squares).requires_grad_(True)
     with network.watching([name]) as seen, torch.enable_grad():
         total = score(network(x), targets, contrast).sum()
@@ -120,16 +117,16 @@ def cells(subject: Subject, squares: Pixels, targets: Integers, contrast: Intege
         return np.asarray(weigh(grid(held, name), grid(slope, name)).numpy(), np.float32)
 
 
-def enlarged(maps: Floats, size: int) -> Floats:
+def enlarged(coarse: Floats, size: int) -> Floats:
     """Float32 ``[B, h, w]`` → ``[B, size, size]``, bilinear."""
     import torch
 
-    x = torch.from_numpy(maps)[:, None]
+    x = torch.from_numpy(coarse)[:, None]
     return np.asarray(torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear")[:, 0].numpy(), np.float32)
 
 
 def cam(weigh: Weigh) -> Callable[[Subject, Pixels, Integers, Integers], Floats]:
     """One of the three as an explainer."""
     return lambda subject, squares, targets, contrast: enlarged(
-        cells(subject, squares, targets, contrast, weigh), squares.shape[1]
+        maps(subject, squares, targets, contrast, weigh), squares.shape[1]
     )

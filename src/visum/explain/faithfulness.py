@@ -1,22 +1,27 @@
-"""Does a map tell the truth about the model? Laws and games, all against a baseline of maps that know nothing.
+"""Does a map tell the truth about the model? Answers to a picture with parts of it hidden, against maps that know nothing.
 
-The baseline is the same map put elsewhere: turned, mirrored and rolled. So it is as smooth and as peaked as the judged map,
-and only knows nothing of the picture.
+Parts are hidden by random masks, once for all: then any map, and hundreds of maps that know nothing, can be asked how well they
+foretell how far the answer falls (sensitivity-n). So the baseline costs no further answers, and "better than chance" is a
+counted share and no threshold of taste. Maps that know nothing come in two kinds: random fields, and blobs near the middle, where
+photographers put things; a map that beats the first only has found out that photos have a middle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visum.types import Floats, Integers, Pixels, Verdict
 
-CELLS, STEPS, BASELINES = 14, 8, 4
-CLEAR, SOME = 0.08, 0.02
-"""How far a trustworthy and a weak map lie above the mean of the baseline, in areas between two curves of shares of 0 … 1."""
+CELLS, STEPS, RANDOM = 14, 6, 2
+MASKS, HOLES = 64, 7
+NULLS, SIDE = 200, 32
+SURE = 0.95
+"""Share of the maps that know nothing which a map has to beat."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +29,149 @@ class Judged:
     """What a map is worth.
 
     Attributes:
-        insertion: mean share of the answer that is back as cells are put in, most important first; higher is better.
-        deletion: mean share that is left as cells are taken out, most important first; lower is better.
-        gain: insertion - deletion.
-        baseline: the mean gain of maps that know nothing.
-        best_baseline: the largest of these.
-        verdict: trustworthy: above every baseline and clearly above their mean; weak: somewhat above the mean; else meaningless.
+        sensitivity: correlation of what masks hide of the map with how far the log-odds fall, -1 … 1.
+        beats_random: share of random fields with a lower sensitivity, 0 … 1.
+        beats_middle: share of blobs near the middle with a lower sensitivity, 0 … 1.
+        infidelity: of the same masks, 0 (the map explains all falls) … 1 (none).
+        insertion: area under the probability as cells are put in, most important first; higher is better.
+        deletion: the same as they are taken out; lower is better.
+        random_insertion, random_deletion: mean of these of random fields.
+        verdict: trustworthy: beats ``SURE`` of both kinds; weak: of random fields only; else meaningless.
     """
 
+    sensitivity: float
+    beats_random: float
+    beats_middle: float
+    infidelity: float
     insertion: float
     deletion: float
-    gain: float
-    baseline: float
-    best_baseline: float
+    random_insertion: float
+    random_deletion: float
     verdict: Verdict
 
 
+def judge(
+    square: Pixels, heat: Floats, evidence: Callable[[Pixels], Floats | NDArray[np.float64]], *, seed: int = 0
+) -> Judged:
+    """All numbers for one map, from ``2 + MASKS + 2 * STEPS * (1 + RANDOM)`` answers.
+
+    Args:
+        square: uint8 ``[S, S, 3]``.
+        heat: float32 ``[S, S]``.
+        evidence: squares uint8 ``[N, S, S, 3]`` → log-odds of the explained class, float ``[N]``.
+        seed: of masks and random maps.
+    """
+    blank, kept = blurred(square), masks(len(square), seed=seed)
+    fields, blobs = fields_and_blobs(seed)
+    shown = [heat, *(_enlarged(field, len(square)) for field in fields[:RANDOM])]
+    squares = [stages(square, blank, order(each)) for each in shown]
+    told = np.asarray(evidence(np.concatenate([square[None], blank[None], mixed(square, blank, kept), *squares])))
+    falls = told[0] - told[2 : 2 + MASKS]
+    away = 1 - np.stack([reduced(each) for each in kept])
+    found = sensitivity_n(reduced(heat), away, falls)
+    random, middle = (beaten(found, nulls, away, falls) for nulls in (fields, blobs))
+    p = 1 / (1 + np.exp(-np.clip(told, -60, 60)))
+    areas = np.array([curves(p[0], p[1], part) for part in p[2 + MASKS :].reshape(len(shown), 2 * STEPS)])
+    return Judged(
+        found,
+        random,
+        middle,
+        infidelity(reduced(heat), away, falls),
+        float(areas[0, 0]),
+        float(areas[0, 1]),
+        float(areas[1:, 0].mean()),
+        float(areas[1:, 1].mean()),
+        verdict(random, middle),
+    )
+
+
+def verdict(beats_random: float, beats_middle: float) -> Verdict:
+    """One word, by ``Judged.verdict``."""
+    if beats_random < SURE:
+        return "meaningless"
+    return "trustworthy" if beats_middle >= SURE else "weak"
+
+
 def blurred(square: Pixels) -> Pixels:
-    """What stands in for cells that are taken out: the picture without its details, uint8 ``[S, S, 3]``."""
+    """What stands in for what is hidden: the picture without its details, uint8 ``[S, S, 3]``."""
     import cv2
 
     return np.asarray(cv2.GaussianBlur(square, (0, 0), max(1.0, len(square) / 12)), np.uint8)
+
+
+def masks(size: int, number: int = MASKS, seed: int = 0) -> Floats:
+    """Share of each pixel that is kept, float32 ``[number, size, size]``, 0 … 1: coarse grids of coins, enlarged smoothly and
+    shifted (RISE, Petsiuk et al. 2018, section 3.2)."""
+    draw = np.random.default_rng(seed)
+    step = -(-size // HOLES)
+    out = np.empty((number, size, size), np.float32)
+    for each in out:
+        large = _enlarged(draw.integers(0, 2, (HOLES + 1, HOLES + 1)).astype(np.float32), step * (HOLES + 1))
+        top, left = draw.integers(0, step, 2)
+        each[:] = large[top : top + size, left : left + size]
+    return out
+
+
+def mixed(square: Pixels, blank: Pixels, kept: Floats) -> Pixels:
+    """The picture where it is kept, ``blank`` where not: float32 ``[N, S, S]`` → uint8 ``[N, S, S, 3]``."""
+    share = kept[..., None]
+    return np.asarray(np.rint(blank + share * (square.astype(np.float32) - blank)), np.uint8)
+
+
+@lru_cache(maxsize=4)
+def fields_and_blobs(seed: int = 0, number: int = NULLS) -> tuple[Floats, Floats]:
+    """Maps that know nothing, float32 ``[number, SIDE, SIDE]`` each: smoothed noise, and blobs of many widths near the middle."""
+    import cv2
+
+    draw = np.random.default_rng(seed)
+    noise = draw.normal(size=(number, SIDE, SIDE)).astype(np.float32)
+    fields = np.stack([cv2.GaussianBlur(each, (0, 0), SIDE / draw.uniform(6, 16)) for each in noise])
+    at = (np.arange(SIDE) + 0.5) / SIDE - 0.5
+    centre, width = draw.normal(0, 0.12, (2, number, 1, 1)), draw.uniform(0.1, 0.3, (2, number, 1, 1))
+    far = ((at[:, None] - centre[0]) / width[0]) ** 2 + ((at[None, :] - centre[1]) / width[1]) ** 2
+    return np.asarray(fields, np.float32), np.exp(-far / 2).astype(np.float32)
+
+
+def beaten(found: float, nulls: Floats, away: Floats, falls: Floats) -> float:
+    """Share of maps ``[M, side, side]`` with a lower ``sensitivity_n``."""
+    if nulls.shape[1] != away.shape[1]:
+        nulls = np.stack([_enlarged(each, away.shape[1]) for each in nulls])
+    return float(np.mean(_sensitivities(nulls, away, falls) < found))
+
+
+def sensitivity_n(heat: Floats, away: Floats, falls: Floats) -> float:
+    """Correlation between what masks hide of the map and how far the score falls (Ancona et al. 2018, section 4).
+
+    Args:
+        heat: float ``[S, S]``.
+        away: float ``[N, S, S]``: the share of each pixel that was taken out, 0 … 1.
+        falls: float ``[N]``.
+
+    Returns:
+        -1 … 1; 0 where one of both is constant.
+    """
+    return float(_sensitivities(heat[None], away, falls)[0])
+
+
+def _sensitivities(maps: Floats, away: Floats, falls: Floats) -> NDArray[np.float64]:
+    sums = maps.reshape(len(maps), -1).astype(np.float64) @ away.reshape(len(away), -1).T.astype(np.float64)
+    x, y = sums - sums.mean(axis=1, keepdims=True), np.asarray(falls, np.float64) - falls.mean()
+    sizes = np.linalg.norm(x, axis=1) * np.linalg.norm(y)
+    told = np.linalg.norm(x, axis=1) > 1e-9 * np.linalg.norm(sums, axis=1)
+    return np.where(told & (sizes > 0), x @ y / np.where(sizes > 0, sizes, 1), 0.0)
+
+
+def infidelity(heat: Floats, away: Floats, falls: Floats) -> float:
+    """Mean squared error of the map as a prediction of how far the score falls (Yeh et al. 2019, eq. 1), best scaled.
+
+    Arguments as ``sensitivity_n``.
+
+    Returns:
+        >= 0, divided by the mean square of the falls: 0 explains all, 1 nothing.
+    """
+    sums = (away.reshape(len(away), -1) @ heat.reshape(-1)).astype(np.float64)
+    scale = float(sums @ falls) / max(float(sums @ sums), 1e-12)
+    return float(np.mean((scale * sums - falls) ** 2) / max(float(np.mean(np.square(falls))), 1e-12))
 
 
 def order(heat: Floats, cells: int = CELLS) -> Integers:
@@ -61,98 +188,18 @@ def order(heat: Floats, cells: int = CELLS) -> Integers:
 
 
 def stages(square: Pixels, blank: Pixels, rank: Integers, steps: int = STEPS) -> Pixels:
-    """Pictures with the first shares of cells put in, then with them taken out: uint8 ``[2 * steps, S, S, 3]``.
-
-    Shares grow as squares, so that the few cells at the top are looked at closely.
-    """
-    shares = (rank.max() + 1) * (np.arange(1, steps + 1) / (steps + 1)) ** 2
+    """Pictures with the first shares of cells put in, then with them taken out: uint8 ``[2 * steps, S, S, 3]``."""
+    shares = (rank.max() + 1) * np.arange(1, steps + 1) / (steps + 1)
     first = rank[None, :, :, None] < shares[:, None, None, None]
     return np.concatenate([np.where(first, square, blank), np.where(first, blank, square)])
 
 
-def elsewhere(heat: Floats, number: int = BASELINES, seed: int = 0) -> list[Floats]:
-    """Maps that know nothing: the same one turned, mirrored and rolled by at least a quarter."""
-    draw, size, out = np.random.default_rng(seed), len(heat), []
-    for _ in range(number):
-        turned = np.rot90(heat[:, ::-1] if draw.random() < 0.5 else heat, int(draw.integers(4)))
-        by = draw.integers(size // 4, max(size // 4 + 1, 3 * size // 4), 2)
-        out.append(np.roll(turned, tuple(map(int, by)), (0, 1)))
-    return out
-
-
-def judge(square: Pixels, heat: Floats, share: Callable[[Pixels], Floats], *, seed: int = 0) -> Judged:
-    """Insertion and deletion (Petsiuk et al. 2018, section 4) of a map and of its baseline.
-
-    Args:
-        square: uint8 ``[S, S, 3]``.
-        heat: float32 ``[S, S]``.
-        share: squares uint8 ``[N, S, S, 3]`` → probability of the explained class, float ``[N]``.
-        seed: of the baseline.
-    """
-    blank = blurred(square)
-    squares = [stages(square, blank, order(each)) for each in (heat, *elsewhere(heat, seed=seed))]
-    told = np.asarray(share(np.concatenate([square[None], blank[None], *squares])), np.float64)
-    whole = max(told[0] - told[1], 0.05)  # where the blur answers alike nothing can be told apart
-    curves = ((told[2:] - told[1]) / whole).clip(0, 1).reshape(len(squares), 2, STEPS).mean(axis=2)
-    gains = curves[:, 0] - curves[:, 1]
-    return Judged(
-        float(curves[0, 0]),
-        float(curves[0, 1]),
-        float(gains[0]),
-        float(gains[1:].mean()),
-        float(gains[1:].max()),
-        verdict(float(gains[0]), gains[1:]),
-    )
-
-
-def verdict(gain: float, baseline: NDArray[np.float64]) -> Verdict:
-    """One word, by ``Judged.verdict``."""
-    above = gain - float(baseline.mean())
-    if gain > baseline.max() and above >= CLEAR:
-        return "trustworthy"
-    return "weak" if above >= SOME else "meaningless"
-
-
-def sensitivity_n(heat: Floats, kept: NDArray[np.bool_], falls: Floats) -> float:
-    """Correlation between what subsets of pixels sum to in the map and how far the score falls without them (Ancona et al. 2018).
-
-    Args:
-        heat: float ``[S, S]``.
-        kept: bool ``[N, S, S]``, False where a subset was taken out.
-        falls: float ``[N]``.
-
-    Returns:
-        -1 … 1; NaN where one of both is constant.
-    """
-    sums = (heat[None] * ~kept).sum(axis=(1, 2))
-    if np.ptp(sums) == 0 or np.ptp(falls) == 0:
-        return float("nan")
-    return float(np.corrcoef(sums, falls)[0, 1])
-
-
-def infidelity(heat: Floats, change: Floats, falls: Floats) -> float:
-    """Mean squared error of the map as a prediction of how far the score falls (Yeh et al. 2019, eq. 1), best scaled.
-
-    Args:
-        heat: float ``[S, S]``.
-        change: float ``[N, S, S]``: the share of each pixel that was taken out, 0 … 1.
-        falls: float ``[N]``.
-
-    Returns:
-        >= 0, divided by the mean square of the falls: 0 explains all, 1 nothing.
-    """
-    sums = (heat[None] * change).sum(axis=(1, 2)).astype(np.float64)
-    scale = float(sums @ falls) / max(float(sums @ sums), 1e-12)
-    return float(np.mean((scale * sums - falls) ** 2) / max(float(np.mean(np.square(falls))), 1e-12))
-
-
-def likeness(one: Floats, other: Floats) -> float:
-    """Rank correlation of two maps, -1 … 1; 0 where one of them is constant."""
-    from scipy.stats import spearmanr
-
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return 0.0
-    return float(spearmanr(one.ravel(), other.ravel()).statistic)
+def curves(whole: float, blank: float, between: NDArray[np.floating]) -> tuple[float, float]:
+    """Areas under insertion and deletion (Petsiuk et al. 2018, section 4.2): probabilities of the picture, of the blank and of
+    ``stages`` ``[2 * steps]``; 0 … 1 each, by the trapezoid rule."""
+    steps = len(between) // 2
+    ends = (whole + blank) / 2
+    return float(ends + between[:steps].sum()) / (steps + 1), float(ends + between[steps:].sum()) / (steps + 1)
 
 
 def points(heat: Floats, cause: NDArray[np.bool_], tolerance: int = 0) -> bool:
@@ -160,3 +207,18 @@ def points(heat: Floats, cause: NDArray[np.bool_], tolerance: int = 0) -> bool:
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     top, left = max(0, int(row) - tolerance), max(0, int(column) - tolerance)
     return bool(cause[top : int(row) + tolerance + 1, left : int(column) + tolerance + 1].any())
+
+
+def reduced(heat: Floats) -> Floats:
+    """At most ``SIDE`` cells a side, each the mean of its pixels: float32."""
+    import cv2
+
+    if len(heat) <= SIDE:
+        return np.asarray(heat, np.float32)
+    return np.asarray(cv2.resize(np.asarray(heat, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _enlarged(heat: Floats, size: int) -> Floats:
+    import cv2
+
+    return np.asarray(cv2.resize(np.asarray(heat, np.float32), (size, size), interpolation=cv2.INTER_LINEAR))

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
 from visum.explain.attribution import EXPLAINERS
-from visum.types import Explanation, Pixels, overlay
+from visum.explain.randomised import CHANCE
+from visum.types import Explanation, Floats, Pixels, overlay
 
 MOST = 200
 """Pictures on the page; more would make it too large to mail."""
 WORDS = {
-    "trustworthy": "The marked parts decide the answer: it comes back with them first and falls without them first.",
-    "weak": "The map knows something, but not clearly more than a map that was put elsewhere.",
-    "meaningless": "The map tells no more than one that was put elsewhere. Do not read anything into it.",
-    "": "Not measured.",
+    "trustworthy": "Where the map is strong, hiding costs the answer.",
+    "weak": "It beats random maps, but not those that point anywhere near the middle.",
+    "meaningless": "It foretells no better than random maps. Read nothing into it.",
+}
+SHORT = {
+    "trustworthy": "better than 95 % of maps that know nothing",
+    "weak": "better than random, not than the middle",
+    "meaningless": "no better than random",
 }
 
 
-def text(found: Sequence[Explanation], style: str, title: str) -> str:
+def text(found: Sequence[Explanation], style: str, title: str, randomised: Mapping[str, float]) -> str:
     """The page as HTML.
 
     Args:
         found: in order.
         style: CSS of the house.
         title: what was explained, e.g. the bundle's name.
+        randomised: of ``explain.randomised.cascade``; {} where it was not measured.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -36,36 +43,62 @@ def text(found: Sequence[Explanation], style: str, title: str) -> str:
     files = resources.files("visum.explain")
     own = files.joinpath("page.css").read_text(encoding="utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    verdicts = Counter(each.verdict for each in found)
+    verdicts = Counter[str](each.verdict for each in found if each.verdict)
     return template.from_string(files.joinpath("page.html").read_text(encoding="utf-8")).render(
         style=Markup(style + own),
         title=_shown(title),
+        headline=headline(verdicts, len(found)),
         items=[_item(each) for each in found[:MOST]],
         left=max(0, len(found) - MOST),
-        verdicts=[(name, verdicts[name]) for name in ("trustworthy", "weak", "meaningless") if verdicts[name]],
-        total=len(found),
-        methods=[(name, EXPLAINERS[name].words) for name in dict.fromkeys(each.method for each in found)],
+        verdicts=[(name, verdicts[name], SHORT[name]) for name in SHORT] if len(found) > 1 and verdicts else [],
+        methods=[
+            (name, EXPLAINERS[name].words, layer) for name, layer in dict.fromkeys((e.method, e.layer) for e in found)
+        ],
         signed=any(float(each.heat.min()) < 0 for each in found),
+        proven=bool(verdicts),
+        randomised=[(stage, f"{like:+.2f}", round(100 * abs(like))) for stage, like in randomised.items()],
+        looks=bool(randomised) and abs(list(randomised.values())[-1]) < CHANCE,
     )
 
 
-def _item(each: Explanation) -> dict[str, object]:
-    numbers = each.faithfulness
+def headline(verdicts: Mapping[str, int], total: int) -> tuple[str, str]:
+    """Two parts of a sentence: what is counted, and what is said of it."""
+    if not verdicts:
+        return "Why it says so", ""
+    good = verdicts.get("trustworthy", 0)
+    if total == 1:
+        return "This map is", next(iter(verdicts))
+    count = "None" if not good else "All" if good == total else str(good)
+    return f"{count} of {total} maps" if count != "All" else f"All {total} maps", (
+        "is trustworthy" if good == 1 else "are trustworthy"
+    )
+
+
+def _item(each: Explanation) -> dict[str, Any]:
     return {
         "id": _shown(each.id),
         "picture": _data(each.square),
         "map": _data(overlay(each.square, each.heat)),
+        "heads": [_data(overlay(each.square, head)) for head in _upright(each.heads, len(each.square))],
         "target": _shown(each.target),
         "contrast": _shown(each.contrast),
         "percent": f"{100 * each.probability:.0f}",
-        "method": each.method,
         "verdict": each.verdict,
-        "words": WORDS[each.verdict],
-        "gain": f"{numbers['gain']:+.2f}" if numbers else "",
-        "baseline": f"{numbers['baseline']:+.2f}" if numbers else "",
-        "insertion": f"{numbers['insertion']:.2f}" if numbers else "",
-        "deletion": f"{numbers['deletion']:.2f}" if numbers else "",
+        "words": WORDS.get(each.verdict, ""),
+        "numbers": {name: f"{value:.2f}" for name, value in each.faithfulness.items()},
+        "beats": [
+            f"{100 * each.faithfulness[name]:.0f}" for name in ("beats_random", "beats_middle") if each.faithfulness
+        ],
     }
+
+
+def _upright(heads: Floats | None, size: int) -> list[Floats]:
+    """Each head's map as large as the picture."""
+    import cv2
+
+    if heads is None:
+        return []
+    return [np.asarray(cv2.resize(head, (size, size), interpolation=cv2.INTER_LINEAR)) for head in heads]
 
 
 def _shown(name: str) -> str:

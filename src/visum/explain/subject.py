@@ -26,7 +26,7 @@ class Subject:
         task: as in the bundle.
         fill: RGB 0 … 255 of what is hidden.
         network: the same with gradients; None for a model that has none.
-        layer: of the network, for class activation maps; "" lets ``cams.layer`` choose.
+        layer: of the network, for class activation maps; "" before ``attribution.resolve`` chose one.
         seed: of methods that draw.
     """
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -31,8 +31,10 @@ class Explanation:
         target: class that is explained.
         contrast: class that it is explained against; "" for none.
         probability: calibrated, of ``target``.
+        layer: of the network, that the method looked at; "" for methods that look at none.
         faithfulness: numbers of ``explain.faithfulness.judge``; empty where it was not measured.
         verdict: trustworthy, weak or meaningless; "" where it was not measured.
+        heads: float32 ``[heads, h, w]``: the map of each head, for ``attention``; else None.
     """
 
     id: str
@@ -42,8 +44,15 @@ class Explanation:
     target: str
     contrast: str = ""
     probability: float = float("nan")
+    layer: str = ""
     faithfulness: Mapping[str, float] = field(default_factory=dict)
     verdict: Verdict = ""
+    heads: Floats | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the arrays, as JSON has it."""
+        plain = ("id", "method", "target", "contrast", "probability", "layer", "verdict")
+        return {key: getattr(self, key) for key in plain} | {"faithfulness": dict(self.faithfulness)}
 
     def save(self, folder: str | Path, name: str) -> None:
         """Write ``name.npz`` (heat, picture and facts) and ``name.png`` (the map over the picture)."""
@@ -51,10 +60,10 @@ class Explanation:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        plain = ("id", "method", "target", "contrast", "probability", "verdict")
-        facts = {key: getattr(self, key) for key in plain} | {"faithfulness": dict(self.faithfulness)}
-        blob = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-        np.savez_compressed(folder / f"{name}.npz", heat=self.heat, square=self.square, facts=blob)
+        blob = np.frombuffer(json.dumps(self.facts()).encode(), np.uint8)
+        arrays = {"heat": self.heat, "square": self.square, "facts": blob}
+        arrays |= {"heads": self.heads} if self.heads is not None else {}
+        np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **arrays)
         png = io.BytesIO()
         Image.fromarray(overlay(self.square, self.heat)).save(png, "PNG", optimize=True)
         (folder / f"{name}.png").write_bytes(png.getvalue())
@@ -66,9 +75,10 @@ class Explanation:
         with reading(path), np.load(path, allow_pickle=False) as held:
             facts = json.loads(held["facts"].tobytes())
             heat, square = np.asarray(held["heat"], np.float32), np.asarray(held["square"], np.uint8)
+            heads = np.asarray(held["heads"], np.float32) if "heads" in held else None
             if heat.shape != square.shape[:2]:
                 raise ValueError("a map as large as the picture is needed")
-            return cls(heat=heat, square=square, **facts)
+            return cls(heat=heat, square=square, heads=heads, **facts)
 
 
 def scaled(heat: Floats) -> Floats:

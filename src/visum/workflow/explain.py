@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visum import runtime, storage
+from visum import storage
 from visum.data import sources
-from visum.data.load import in_order, location
-from visum.data.pixels import fit
-from visum.errors import ModelError, UsageError
-from visum.explain import attribution, faithfulness, page
-from visum.explain.subject import Subject
+from visum.data.load import location
+from visum.errors import UnreadableImage, UsageError
+from visum.explain import attribution, page
 from visum.models import predict as running
-from visum.models.compiled import BATCH
+from visum.runtime import Stages
 from visum.ship import bundle as bundles
-from visum.types import Bundle, Column, Explanation, Floats, Integers, Pixels, Predictions, column, probabilities
-from visum.workflow import ready
+from visum.ship import report
+from visum.types import Bundle, Explanation, Pixels, overlay
+from visum.workflow import maps, origin, ready
+from visum.workflow.thumbnails import thumbnails
 
-GROUP = 16
-"""Pictures that are explained together."""
-Fitted = tuple[str, Pixels]
+FOLDER = "explained"
+"""Within a run: the maps of its worst mistakes, which its report shows."""
+MISTAKES = 12
 
 
 def explain_images(
@@ -53,35 +53,76 @@ def explain_images(
         contrast: explain the target against this class: why A and not B.
         layer: of the network, for class activation maps; "" takes the deepest whose map is fine enough.
         out: folder for one ``.npz`` and ``.png`` a picture and the page ``explain.html``; None writes nothing.
-        proof: test every map against a baseline.
+        proof: test every map against maps that know nothing, and the method against networks that know nothing.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
-        seed: of methods that draw.
+        seed: of methods that draw, and of the tests.
 
     Raises:
         UsageError: no such method or class, or a method that this bundle cannot do.
         ModelError: no such layer, or pictures too small for the method.
-        UnreadableImage: a file that is no picture.
+        UnreadableImage: none of the files is a picture; those that are not are left out beside others that are.
     """
     ready.check_settings("explain", engine=engine, extra_formats=extra_formats)
     model = running.Model(read(bundle), engine)
     table = sources.images([paths] if isinstance(paths, (str, Path)) else paths)
-    pictures = [(name, location(table, row)) for row, name in enumerate(table.ids)]
-    made = explained(
-        pictures,
-        model,
-        method=method,
-        target=target,
-        contrast=contrast,
-        layer=layer,
-        proof=proof,
-        extra_formats=extra_formats,
-        seed=seed,
-    )
-    found = list(made)
+    asked = [(name, location(table, row), target, contrast) for row, name in enumerate(table.ids)]
+    found, tested = _made(asked, model, method, layer, proof, extra_formats, seed)
     if out is not None:
-        write(found, Path(out), Path(bundle).resolve().name if Path(bundle).exists() else str(bundle))
+        title = Path(bundle).resolve().name if Path(bundle).exists() else str(bundle)
+        write(found, Path(out), title, tested)
     return found
+
+
+def explain_mistakes(
+    run: str | Path,
+    *,
+    method: str = attribution.AUTO,
+    layer: str = "",
+    proof: bool = True,
+    engine: str = "auto",
+    number: int = MISTAKES,
+    seed: int = 0,
+) -> list[Explanation]:
+    """Why a run's model said so where it was most sure and wrong: its answer against the label. The maps go to
+    ``RUN/explained``, and the run's report is written again and shows them.
+
+    Args:
+        run: folder of a run, with its images still where they were; or its bundle.
+        number: of mistakes, worst first.
+        method, layer, proof, engine, seed: as for ``explain_images``.
+
+    Raises:
+        UsageError: no run, or none of its images is there; else as ``explain_images``.
+    """
+    ready.check_settings("explain", engine=engine)
+    folder = next((each for each in (Path(run), Path(run).parent) if (each / "metrics.json").is_file()), Path(run))
+    table = origin.table(folder)
+    if table is None or not (folder / "metrics.json").is_file():
+        raise UsageError(
+            f"{run} is not a run whose mistakes could be shown",
+            allowed="the folder of a run; or a bundle with files",
+            next=f"visum explain {run} FILES",
+        )
+    splits = json.loads((folder / "metrics.json").read_text("utf-8"))["splits"]
+    wrong = ((splits.get("test") or splits.get("validation") or {}).get("wrong") or [])[:number]
+    rows = {name: row for row, name in enumerate(table.ids)}
+    model = running.Model(bundles.read(folder), engine)
+    asked = [
+        (each["id"], location(table, rows[each["id"]]), *_sides(each, model.bundle))
+        for each in wrong
+        if each["id"] in rows and Path(location(table, rows[each["id"]])).is_file()
+    ]
+    if wrong and not asked:
+        raise UsageError(f"the images of {run} are not at {table.root} any more", next="put them back, or name files")
+    found, tested = _made(asked, model, method, layer, proof, ("TIFF", "AVIF", "HEIC"), seed)
+    write(found, folder / FOLDER, folder.resolve().name, tested)
+    report.write(folder, thumbnail=thumbnails(table, model.bundle.preprocess))
+    return found
+
+
+QUESTIONS: dict[str, Callable[..., Any]] = {"maps": explain_images, "mistakes": explain_mistakes}
+"""What ``visum explain`` can be asked: maps of files; without files, maps of a run's worst mistakes."""
 
 
 def read(bundle: str | Path) -> Bundle:
@@ -91,140 +132,70 @@ def read(bundle: str | Path) -> Bundle:
     return bundles.read(bundle)
 
 
-def explained(
-    pictures: Iterable[tuple[str, Any]],
+def _sides(wrong: Mapping[str, Any], b: Bundle) -> tuple[str | None, str | None]:
+    """The class to explain and the one to explain it against; of several labels or none, the answer alone."""
+    answer, label = (wrong.get(key) for key in ("answer", "label"))
+    known = set(b.classes)
+    return (answer if answer in known else None), (label if label in known and label != answer else None)
+
+
+def _made(
+    asked: Sequence[maps.Asked],
     model: running.Model,
-    *,
-    method: str = attribution.AUTO,
-    target: str | None = None,
-    contrast: str | None = None,
-    layer: str = "",
-    proof: bool = True,
-    extra_formats: Collection[str] = (),
-    seed: int = 0,
-) -> Iterator[Explanation]:
-    """Explanations one after the other, in bounded memory; arguments and errors as ``explain_images``."""
-    b = model.bundle
-    wanted = number(b.classes, target, "--target") if target is not None else -1
-    against = number(b.classes, contrast, "--contrast") if contrast is not None else -1
-    if against >= 0 and against == wanted:
-        raise UsageError(
-            f"--target and --contrast are both {contrast}", allowed="two classes", next="another --contrast"
-        )
-    subject = questioned(model, method, layer, seed)
-    chosen = attribution.resolve(method, subject)
-    if layer and not attribution.EXPLAINERS[chosen].layers:
-        able = ", ".join(name for name, each in attribution.EXPLAINERS.items() if each.layers)
-        raise UsageError(f"--layer with --method {chosen}", allowed=f"with {able}", next="--method gradcam")
-    run = attribution.EXPLAINERS[chosen].run
-
-    def seen(one: tuple[str, Any]) -> Fitted:
-        return one[0], fit(running.pixels_of(one[1], b.preprocess, extra_formats), b.preprocess)
-
-    for group in _grouped(in_order(seen, pictures, ahead=GROUP)):
-        squares = np.stack([square for _, square in group])
-        logits = subject.answer(squares)
-        targets = np.full(len(group), wanted) if wanted >= 0 else logits.argmax(axis=1)
-        others = np.full(len(group), against)
-        heats = run(subject, squares, np.asarray(targets, np.int64), np.asarray(others, np.int64))
-        p = calibrated(b, logits)
-        for (name, square), heat, k, row in zip(group, heats, targets, p, strict=True):
-            numbers = (
-                faithfulness.judge(square, heat, _share(subject, b, int(k), against), seed=seed) if proof else None
+    method: str,
+    layer: str,
+    proof: bool,
+    extra_formats: tuple[str, ...],
+    seed: int,
+) -> tuple[list[Explanation], dict[str, float]]:
+    """All maps, and how alike they stay when the network's weights are drawn anew."""
+    stages, bad, tested = Stages(), list[UnreadableImage](), dict[str, float]()
+    with stages.stage("explain", len(asked)) as stage:
+        found = list(
+            maps.explained(
+                asked,
+                model,
+                method=method,
+                layer=layer,
+                proof=proof,
+                extra_formats=extra_formats,
+                seed=seed,
+                step=stage.step,
+                unreadable=bad,
             )
-            facts = {key: value for key, value in asdict(numbers).items() if key != "verdict"} if numbers else {}
-            yield Explanation(
-                name,
-                np.asarray(heat, np.float32),
-                square,
-                chosen,
-                b.classes[int(k)],
-                b.classes[against] if against >= 0 else "",
-                float(row[int(k)]),
-                facts,
-                numbers.verdict if numbers else "",
-            )
-
-
-def questioned(model: running.Model, method: str, layer: str, seed: int) -> Subject:
-    """The bundle as explainers ask it; torch is loaded only where the method may need gradients."""
-    b, network = model.bundle, None
-    plain = method in attribution.EXPLAINERS and not attribution.EXPLAINERS[method].gradients
-    if not plain and b.architecture.get("kind") == "probe":
-        import torch
-
-        from visum.models import differentiable
-
-        torch.set_num_threads(runtime.threads())
-        network = differentiable.of_bundle(b)
-        if layer:
-            network.module(layer)
-    elif layer and not plain:
-        raise ModelError("this bundle has no layers", allowed="occlusion and lime", next="--method occlusion")
-    if len(model.specs) > 1:
-        raise ModelError(
-            "the members of this ensemble see pictures in different ways",
-            allowed="ensembles whose members share size and fit",
-            next="visum explain with one of its members",
         )
-
-    def answer(squares: Pixels) -> Floats:
-        parts = [squares[at : at + BATCH] for at in range(0, len(squares), BATCH)]
-        return np.concatenate(list(in_order(model.logits, parts)))
-
-    return Subject(answer, b.task, b.preprocess.background, network, layer, seed)
-
-
-def number(classes: Sequence[str], name: str, flag: str) -> int:
-    """Which class has that name.
-
-    Raises:
-        UsageError: none, and the nearest.
-    """
-    import difflib
-
-    if name in classes:
-        return list(classes).index(name)
-    near = difflib.get_close_matches(name, classes, 1, 0.3) or [classes[0]]
-    shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
-    raise UsageError(f"no class is called {name!r}", allowed=shown, next=f"{flag} {near[0]}")
+        if bad:
+            stage.detail = f"{len(bad)} left out, first {bad[0]}"
+    if bad and not found:
+        raise bad[0]
+    if proof and found:
+        with stages.stage("draw weights anew"):
+            tested = maps.sanity(found, model, seed)
+    return found, tested
 
 
-def calibrated(b: Bundle, logits: Floats) -> Floats:
-    """Probabilities float32 ``[N, K]``."""
-    ids: Column = column([""] * len(logits))
-    none: Integers = np.zeros(0, np.int64)
-    return probabilities(Predictions(ids, logits, none, b.classes, b.task, "", b.temperature))
-
-
-def _share(subject: Subject, b: Bundle, target: int, contrast: int) -> Callable[[Pixels], Floats]:
-    """Probability of the explained class; against another one, of the two."""
-
-    def share(squares: Pixels) -> Floats:
-        logits = subject.answer(squares)
-        if contrast >= 0:
-            return np.asarray(1 / (1 + np.exp((logits[:, contrast] - logits[:, target]) / b.temperature)), np.float32)
-        return calibrated(b, logits)[:, target]
-
-    return share
-
-
-def _grouped(items: Iterable[Fitted]) -> Iterator[list[Fitted]]:
-    group: list[Fitted] = []
-    for item in items:
-        group.append(item)
-        if len(group) == GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def write(found: Sequence[Explanation], out: Path, title: str) -> Path:
-    """One ``.npz`` and ``.png`` for each picture, and ``explain.html``; gives the page."""
+def write(found: Sequence[Explanation], out: Path, title: str, tested: Mapping[str, float]) -> Path:
+    """For each picture one ``.npz``, one ``.png`` and one small ``.jpg``; ``explain.json`` with all facts; gives the page
+    ``explain.html``."""
+    listed = []
     for at, each in enumerate(found):
         stem = re.sub(r"[^\w.-]+", "_", each.id).strip("._")[-60:] or "picture"
-        each.save(out, f"{at:04d}-{stem}")
+        name = f"{at:04d}-{stem}"
+        each.save(out, name)
+        storage.write_atomic(out / f"{name}.jpg", _small(overlay(each.square, each.heat)))
+        listed.append({**each.facts(), "file": name})
+    storage.write_json(out / "explain.json", {"explanations": listed, "randomised": dict(tested)})
     style = resources.files("visum.ship.report").joinpath("style.css").read_text(encoding="utf-8")
-    storage.write_atomic(out / "explain.html", page.text(found, style, title))
+    storage.write_atomic(out / "explain.html", page.text(found, style, title, tested))
     return out / "explain.html"
+
+
+def _small(pixels: Pixels, side: int = 128) -> bytes:
+    import cv2
+    import simplejpeg
+
+    times = max(1, side // len(pixels))
+    large = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    if len(large) > side:
+        large = np.asarray(cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(large), 84))
