@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from visum.cli import comparing, show
+from visum.cli import comparing, show, trusting
 from visum.cli.progress import watching
 
 
@@ -126,6 +126,8 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
     if as_json:
         unreadable = [{"id": name, "reason": reason} for name, reason in result.unreadable]
         head = {"split": result.split or "all", "trained_on": result.trained_on}
+        if result.trust is not None:
+            head |= {"trust": result.trust, "page": str(result.page)}
         print(as_text({**head, **result.metrics, "unreadable": unreadable}))
         return
     show.scores(result.metrics["metrics"], f"{result.metrics['n']:,} images ({result.split or 'all'})")
@@ -143,6 +145,8 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
         print(
             f"{result.trained_on:,} of these images were trained on, so that the scores flatter; give images of their own."
         )
+    if result.trust is not None:
+        trusting.show_steps(result.trust, result.page)
     for name, reason in result.unreadable[: show.SHOWN]:
         print(f"unreadable: {show.name(name)}: {show.plain(reason)}")
     if len(result.unreadable) > show.SHOWN:

@@ -41,8 +41,9 @@ STRENGTH = 0.03
 suspects changes little within a factor of three."""
 
 _HASH = slice(len(quality.MEASURES), len(quality.MEASURES) + 8)
-_BORDER = slice(_HASH.stop, _HASH.stop + bias.BORDER_FEATURES)
-_COLOUR = slice(_BORDER.stop, _BORDER.stop + bias.COLOUR_FEATURES)
+BORDER = slice(_HASH.stop, _HASH.stop + bias.BORDER_FEATURES)
+COLOUR = slice(BORDER.stop, BORDER.stop + bias.COLOUR_FEATURES)
+"""Columns of ``look`` that hold ``bias.border`` and ``bias.colour``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ def shortcuts(table: Manifest, seen: Floats, real: Score) -> list[Finding]:
     if not train.any() or not held.any():
         return []
     scores = []
-    for columns in (_BORDER, _COLOUR):
+    for columns in (BORDER, COLOUR):
         head = probe.fit(seen[train][:, columns], y[train], len(table.classes), strength=1e-3)
         scores.append(_accuracy(probe.logits(head, seen[held][:, columns]).argmax(1) == y[held]))
     most = np.bincount(y[train]).argmax()

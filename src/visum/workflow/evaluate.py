@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from visum import __version__, storage
+from visum.config import Duration
 from visum.data import load, sources
-from visum.errors import NotEnoughData, StorageError
+from visum.errors import NotEnoughData, StorageError, UsageError
 from visum.judge import evaluate as judge
 from visum.models import predict as running
 from visum.runtime import Stages
@@ -33,6 +35,8 @@ class Evaluation:
         trained_on: how many of the judged images the bundle was trained on, as far as the run beside it tells; scores on
             these flatter.
         seconds: all in all.
+        trust: what ``trust.json`` holds; None where it was not asked for.
+        page: ``trust.html``; None likewise.
     """
 
     split: Split
@@ -41,6 +45,8 @@ class Evaluation:
     unreadable: tuple[tuple[str, str], ...]
     trained_on: int
     seconds: float
+    trust: dict[str, Any] | None = None
+    page: Path | None = None
 
 
 @checked
@@ -56,6 +62,8 @@ def evaluate(
     delimiter: str | None = None,
     engine: str = "auto",
     extra_formats: tuple[str, ...] = (),
+    trust: bool = False,
+    budget: Duration | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Judge a bundle on labelled data; its classes keep their order, whatever the data's folders are.
@@ -63,21 +71,29 @@ def evaluate(
     Args:
         bundle: folder of a bundle or of a run.
         data: as for ``train``.
-        out: folder for ``metrics.json`` and ``predictions/``; None writes nothing.
+        out: folder for ``metrics.json`` and ``predictions/``; None writes nothing but a trust page.
         split: train, validation or test; omitted: test where the data has one, else all rows.
         path_column, label_column, split_column, delimiter: as for ``train``.
         engine: auto, openvino, onnxruntime or torch.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
-        seed: of the bootstrap.
+        trust: look further than scores (docs/trust.md): ``trust.json`` and ``trust.html`` in ``out``; else beside the report of
+            the run around the bundle, or in the folder trust.
+        budget: of the trust page, all in all, e.g. 3m; omitted: three minutes.
+        seed: of everything that draws.
 
     Raises:
         DataError: classes that the bundle does not know, or no labelled image.
     """
     ready.check_settings("evaluate", engine=engine, extra_formats=extra_formats)
+    if budget is not None and not trust:
+        raise UsageError("--budget without --trust", allowed="--budget with --trust", next="--trust --budget 3m")
     ready.check_machine()
     stages = Stages()
     if out is not None:
         ready.check_out(out, Path(data))
+    pages = out if out is not None else origin.folder(bundle) or Path("trust")
+    if trust:
+        storage.check_writable(pages)
     with stages.stage("read"):
         shipped = bundles.read(bundle)
         table = sources.read(
@@ -108,11 +124,27 @@ def evaluate(
         storage.write_json(out / "metrics.json", {**head, "splits": {chosen or "all": metrics}, "visum": __version__})
         with saving(out / "predictions"):
             predictions.save(out / "predictions", chosen or "all")
+    looked, page = None, None
+    if trust:
+        from visum.workflow import trust as trusting
+
+        looked = trusting.run(
+            model,
+            table,
+            predictions,
+            Path(bundle),
+            columns=sources.further(data, table, path_column=path_column, taken=(label_column, split_column)),
+            deadline=time.monotonic() - stages.seconds() + (budget or trusting.BUDGET),
+            stages=stages,
+            seed=seed,
+            engine=engine,
+        )
+        page = trusting.write(looked, pages)
     storage.evict()
     unreadable = tuple((error.path, error.reason) for error in bad)
     seen = origin.trained(origin.table(Path(bundle)))
     trained_on = sum(digest in seen for digest in table.sha256.tolist())
-    return Evaluation(chosen, metrics, predictions, unreadable, trained_on, stages.seconds())
+    return Evaluation(chosen, metrics, predictions, unreadable, trained_on, stages.seconds(), looked, page)
 
 
 def _count_opening(bundle: Path, digest: str) -> None:

@@ -27,6 +27,11 @@ def table(bundle: Path) -> Manifest | None:
     return None
 
 
+def folder(bundle: Path) -> Path | None:
+    """The folder of the run around a bundle (or the run folder itself); None where there is none."""
+    return next((run for run in (bundle, bundle.parent) if (run / "run.json").is_file()), None)
+
+
 def trained(made: Manifest | None) -> frozenset[str]:
     """Digests of the files that a run was trained on."""
     return frozenset(made.sha256[in_split(made, "train")].tolist()) if made is not None else frozenset()

@@ -28,6 +28,8 @@ FILES = (
     "predictions",
     "bundle",
     "report.html",
+    "trust.html",
+    "trust.json",
     "tensorboard",
     "mlflow",
 )

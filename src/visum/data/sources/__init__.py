@@ -14,6 +14,7 @@ from pathlib import Path
 
 from visum.data.sources.classes import check, finish, ordered
 from visum.data.sources.folders import SPLIT_NAMES
+from visum.data.sources.further import further
 from visum.data.sources.layouts import TABLES, find
 from visum.data.sources.rows import LABEL, PATH, SPLIT, read_rows
 from visum.data.sources.walk import missing, no_picture, walk
@@ -21,7 +22,7 @@ from visum.data.sources.words import listed
 from visum.errors import DataError, UsageError
 from visum.types import Finding, Manifest, Task, manifest
 
-__all__ = ["SPLIT_NAMES", "TABLES", "Sources", "images", "ordered", "read"]
+__all__ = ["SPLIT_NAMES", "TABLES", "Sources", "further", "images", "ordered", "read"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,7 @@ def read_rows(
         DataError: a column is missing or unusable, no path is a file, or a split has an unknown name.
     """
     path_column = path_name(table, path_column)
-    cells = [_text(cell, strip=False) for cell in _column(table, path_column, "--path-column")]
+    cells = [cell_text(cell, strip=False) for cell in _column(table, path_column, "--path-column")]
     splits = _splits(table, split_column, split)
     groups = _groups(table, group_column)
     labels, several, notes = _labels(table, {path_column, split_column, group_column}, label_column, delimiter, task)
@@ -124,7 +124,7 @@ def _column(table: Table, name: str, flag: str) -> list[Any]:
     )
 
 
-def _text(cell: Any, *, strip: bool = True) -> str:
+def cell_text(cell: Any, *, strip: bool = True) -> str:
     """A cell as a name: whole floats without their ``.0``, since tables with gaps turn 3 into 3.0; NaN as nothing."""
     if isinstance(cell, str):
         return cell.strip() if strip else cell
@@ -141,7 +141,7 @@ def _splits(table: Table, name: str, split: str) -> list[str]:
     known: dict[str, str] = {"": split}
     out = []
     for cell in _column(table, name, "--split-column"):
-        text = _text(cell)
+        text = cell_text(cell)
         if text not in known:
             known[text] = split_of(text)
         out.append(known[text])
@@ -158,7 +158,7 @@ def _splits(table: Table, name: str, split: str) -> list[str]:
 def _groups(table: Table, name: str | None) -> list[str]:
     if name is None:
         return [""] * len(table)
-    return [clean(_text(cell)) for cell in _column(table, name, "--group-column")]
+    return [clean(cell_text(cell)) for cell in _column(table, name, "--group-column")]
 
 
 def _labels(
@@ -171,14 +171,14 @@ def _labels(
     several = any(isinstance(cell, list) for cell in cells)
     notes: list[Finding] = []
     if delimiter is None and not several and task not in ("binary", "multiclass"):
-        delimiter, notes = _recognised({_text(cell) for cell in cells}, task)
+        delimiter, notes = _recognised({cell_text(cell) for cell in cells}, task)
     names: dict[str, tuple[str, ...]] = {}
     out = []
     for cell in cells:
         if isinstance(cell, list):
             out.append(_names(cell))
             continue
-        text = _text(cell)
+        text = cell_text(cell)
         if text not in names:
             names[text] = _names(text.split(delimiter) if delimiter else [text])
         out.append(names[text])

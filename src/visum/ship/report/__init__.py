@@ -52,7 +52,7 @@ def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
         view = sections.view(evidence["run"], evidence["metrics"], evidence["findings"], _history(run))
     album, album_style = pictures.album(view.pop("wanted"), thumbnail)
     with _mapped(unlike):
-        page = _render({**view, "album": album, "album_style": album_style})
+        page = _render({**view, "trust": (run / "trust.html").is_file(), "album": album, "album_style": album_style})
     target = run / "report.html"
     write_atomic(target, page)
     return target

@@ -1,0 +1,158 @@
+"""The pictures of the trust page: inline SVG from a step's block, each a pure function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from visum.ship.report import charts, words
+from visum.ship.report.words import Json, percent, plural
+
+GROUPS = 14
+"""Groups that are drawn, worst first; the others are in a table behind a fold."""
+
+
+def calibration(block: Json) -> dict[str, Any]:
+    """The reliability diagram."""
+    return {
+        "figure": charts.reliability(block["bins"]),
+        "key": "On the dashed line, confidence can be taken at its word; below it the model is too sure, above it too modest. "
+        "Lines are 95\u202f% intervals.",
+    }
+
+
+def slices(block: Json) -> dict[str, Any]:
+    """Groups as dots with intervals, farthest below their share first."""
+    order = sorted(block["groups"], key=lambda each: -each["z"])
+    rows = [
+        {
+            "name": each["name"],
+            "note": f"{each['by']}, {plural(each['n'], 'image')}",
+            "svg": ranged(each, block["accuracy"]),
+            "text": percent(each["accuracy"]),
+            "range": words.interval({"low": each["all_low"], "high": each["all_high"]}),
+            "marked": each["p"] <= 0.05,
+            "verdict": _chance(each),
+        }
+        for each in order
+    ]
+    rare = [
+        {
+            "name": each["name"],
+            "note": each["by"],
+            "train": percent(each["train_share"]),
+            "here": percent(each["share"]),
+        }
+        for each in (block.get("representation") or {}).get("rows", ())
+        if each["rare"]
+    ]
+    return {
+        "dots": rows[:GROUPS],
+        "rest": rows[GROUPS:],
+        "key": f"The line is all images together, {percent(block['accuracy'])}. Thick: the 95\u202f% interval of the group "
+        f"alone; thin, and in numbers: the one that holds for all {len(rows)} groups at once.",
+        "rare": rare,
+        "few": [f"{each['name']} ({each['by']}, {each['n']})" for each in block["few"]],
+    }
+
+
+def _chance(each: Json) -> str:
+    if each["p"] > 0.05:
+        return ""
+    within = each.get("p_within")
+    if within is not None and within > 0.05:
+        return "below the rest, as its classes are"
+    return "below the rest, beyond chance"
+
+
+def shortcut(block: Json) -> dict[str, Any]:
+    """Bars of who is right how often."""
+    names = {
+        "real": "The model, whole picture",
+        "border": "A classifier that sees the border only",
+        "colour": "A classifier that sees the mean colour only",
+        "majority": "Always the most frequent class",
+    }
+    how = (
+        f"trained on {words.count(block['trained_on'])} images"
+        if block["trained_on"]
+        else "cross-validated on these images"
+    )
+    return {
+        "bars": [bar(words_, block[key], key == "real") for key, words_ in names.items()],
+        "key": f"The two small classifiers were {how}.",
+    }
+
+
+def background(block: Json) -> dict[str, Any]:
+    """Bars of who is right how often."""
+    names = {"whole": "Whole picture", "inner": "Inner half only", "outer": "Outer half only"}
+    bars = [bar(told, block[key], key == "whole") for key, told in names.items()]
+    chance = {"value": block["chance"], "low": None, "high": None}
+    return {
+        "bars": [*bars, bar("Always the most frequent class", chance, False)],
+        "key": "Both halves have the same area; what is hidden is grey.",
+    }
+
+
+def bar(name: str, score: Json, chosen: bool) -> dict[str, Any]:
+    """A row of a table of bars."""
+    shown = percent(score["value"])
+    svg = charts.bar(score["value"], score["low"], score["high"], chosen=chosen, tip=f"{name}: {shown}")
+    return {"name": name, "svg": svg, "text": shown, "range": words.interval(score)}
+
+
+def ranged(group: Json, line: float) -> Markup:
+    """A share with two intervals, and a line that it is compared with, as an element that stretches to its cell."""
+
+    def x(share: float) -> float:
+        return 200 * max(0.0, min(1.0, share))
+
+    kind = "low" if group["p"] <= 0.05 else "usual"
+    tip = f"{percent(group['accuracy'])} ({words.interval({'low': group['all_low'], 'high': group['all_high']})})"
+    ends = [x(group[key]) for key in ("all_low", "low", "high", "all_high")]
+    marks = [
+        charts.tag("title", tip),
+        charts.tag("rect", class_="track", x=0, y=3, width=200, height=18),
+        charts.tag("path", class_="zero", d=f"M{x(line):.2f} 0V24"),
+        charts.tag("path", class_=f"ends {kind}", d=f"M{ends[0]:.2f} 12H{ends[3]:.2f}"),
+        charts.tag("path", class_=f"own {kind}", d=f"M{ends[1]:.2f} 12H{ends[2]:.2f}"),
+        charts.tag("path", class_=f"point {kind}", d=f"M{x(group['accuracy']):.2f} 12h.01"),
+    ]
+    return charts.tag(
+        "svg", *marks, class_="spread", viewBox="0 0 200 24", preserveAspectRatio="none", aria_hidden="true"
+    )
+
+
+FIGURES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "calibration": calibration,
+    "slices": slices,
+    "shortcut": shortcut,
+    "background": background,
+}
+"""Step → what the template lays out: ``figure`` (SVG), ``dots``, ``bars``, ``key`` (how to read it) …"""
+
+
+def of(name: str, block: Json) -> dict[str, Any]:
+    """The pictures of a step; nothing where it was left out."""
+    empty: dict[str, Any] = {
+        "figure": None,
+        "dots": [],
+        "rest": [],
+        "bars": [],
+        "key": "",
+        "rare": [],
+        "few": [],
+        "more": [],
+    }
+    if "skipped" in block or name not in FIGURES:
+        return empty
+    return {**empty, **FIGURES[name](block)}
+
+
+def pictures(block: Json) -> Sequence[Json]:
+    """Example pictures that a step kept: ``image`` (a ``data:`` URI of a JPEG) and ``caption``."""
+    kept = block.get("pictures") or ()
+    return [each for each in kept if str(each["image"]).startswith("data:image/jpeg;base64,")]
