@@ -25,7 +25,8 @@ def found(**changes: object) -> SimpleNamespace:
         known("edges", 0.8, 0.7, 0.6, 0.5),
         known("colour", 0.5, 0.5, 0.5, 0.5),
     )
-    plain = dict(stages=STAGES, known=about, learnt=600, judged=300, how="split", seen=0, alike=np.eye(4))
+    plain = {"stages": STAGES, "known": about, "learnt": 600, "judged": 300, "how": "split", "seen": 0}
+    plain |= {"alike": np.eye(4)}
     return SimpleNamespace(**(plain | {"against": (), "across": None} | changes))
 
 

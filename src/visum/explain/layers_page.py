@@ -75,17 +75,18 @@ def page(found: Found, subject: str, other: str = "") -> Page:
         Panel(
             "From layer to layer",
             (
-                f"At each layer a linear probe tries to read off what is asked, from the means of all its channels. Dots are shares "
-                f"of right answers among {task.n:,} pictures, with 95 % intervals; the grey dot is a probe on the pixels themselves.",
+                "At each layer a linear probe tries to read off what is asked, from the means of all its channels. Dots are "
+                f"shares of right answers among {task.n:,} pictures, with 95 % intervals; the grey dot is a probe on the pixels.",
             ),
             tag("div", *curves_of, class_="gridded"),
         ),
         Panel(
             "How alike the layers are",
             (
-                "Centred kernel alignment of every two layers: 1 where one is the other turned and scaled, 0 where they have nothing "
-                "to do with each other (unbiased estimate, so that the number of channels does not matter). Blocks of dark cells are "
-                "layers that say much the same; a bright seam is where the network changes its mind about what matters.",
+                "Centred kernel alignment of every two layers: 1 where one is the other turned and scaled, 0 where they have "
+                f"nothing to do with each other; the unbiased estimate, over {found.learnt + found.judged:,} pictures. "
+                "Blocks of dark cells are layers that say much the same; a seam of bright ones is where the network changes "
+                "its mind about what matters.",
             ),
             curves.heat("Alikeness of the layers", found.alike, stages, stages),
         ),
@@ -101,14 +102,14 @@ def page(found: Found, subject: str, other: str = "") -> Page:
             )
         )
     how = (
-        f"Probes learnt from {found.learnt:,} train pictures and were judged by {found.judged:,} of validation; test stays sealed."
+        f"Probes learnt from {found.learnt:,} train pictures, {found.judged:,} of validation judged them; test stays sealed."
         if found.how == "split"
         else f"Each of {found.judged:,} pictures was judged by a probe that never saw it (five folds)."
     )
     notes = (
         [
-            f"{found.seen:,} of the {found.judged:,} judged pictures were in the training images of this bundle: if its network was "
-            "fine-tuned, late layers may look better than they are."
+            f"{found.seen:,} of the {found.judged:,} judged pictures were in the training images of this bundle: if its "
+            "network was fine-tuned, late layers may look better than they are."
         ]
         if found.seen
         else []

@@ -2,8 +2,8 @@
 
 CKA (Kornblith et al. 2019, arXiv:1905.00414, section 3) is HSIC(X, Y) / sqrt(HSIC(X, X) · HSIC(Y, Y)): 1 for representations that
 are each other's rotation and scaling, whatever their widths. The usual estimate of HSIC is biased upwards where there are few
-pictures and many columns; with the unbiased one (Song et al. 2012, eq. 4; Nguyen et al. 2021, eq. 3) unrelated representations come
-out around 0.
+pictures and many columns; with the unbiased one (Song et al. 2012, eq. 4; Nguyen et al. 2021, eq. 3) unrelated representations
+come out around 0.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from visum.types import (
     Predictions,
     Task,
     column,
-    digest_of,
     in_split,
     rows,
     targets,
