@@ -17,7 +17,7 @@ import numpy as np
 
 from visum.errors import BundleError
 from visum.models.combine import COMBINE
-from visum.types import Bundle, Floats, Predictions, Preprocess, column, decisions
+from visum.types import Bundle, Floats, Predictions, Preprocess, column, decisions, network_weights
 
 KIND = "ensemble"
 FIELDS = frozenset(("architecture", "preprocess", "temperature", "thresholds", "order"))
@@ -49,7 +49,9 @@ def join(members: Sequence[Bundle], combine: str) -> Bundle:
         for member in members
     ]
     weights = {
-        f"members.{i}.{name}": value for i, member in enumerate(members) for name, value in member.weights.items()
+        f"members.{i}.{name}": value
+        for i, member in enumerate(members)
+        for name, value in network_weights(member).items()
     }
     architecture = {"kind": KIND, "combine": combine, "members": entries}
     return Bundle(first.task, first.classes, architecture, first.preprocess, weights)

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from visum.types import Bundle
+from visum.types import Bundle, network_weights
 
 ROWS = 100  # of a table; the rest is in bundle.json
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()#|~!$^&<>:@]")
@@ -81,7 +81,7 @@ def _what(bundle: Bundle) -> str:
         model = f"A model of kind {plain(kind)}" + "".join(f", {part}" for part in inner)
     made = f", made with visum {plain(notes['visum'])}" if notes.get("visum") else ""
     when = f" on {plain(notes['created'])}" if notes.get("created") else ""
-    count = sum(value.size for value in bundle.weights.values())
+    count = sum(value.size for value in network_weights(bundle).values())
     return f"{model}{made}{when}. It answers with {_TASKS[bundle.task]}. {count:,} numbers in its weights; no code."
 
 

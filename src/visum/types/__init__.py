@@ -21,10 +21,11 @@ from visum.types.basic import (
     printable,
 )
 from visum.types.explanation import Explanation, Verdict, overlay
-from visum.types.model import Bundle, Embeddings, Preprocess
+from visum.types.model import BESIDE, Bundle, Embeddings, Preprocess, network_weights
 from visum.types.table import Manifest, in_split, manifest, rows, targets
 
 __all__ = [
+    "BESIDE",
     "SPLITS",
     "Bundle",
     "Column",
@@ -49,6 +50,7 @@ __all__ = [
     "digest_of",
     "in_split",
     "manifest",
+    "network_weights",
     "overlay",
     "printable",
     "probabilities",

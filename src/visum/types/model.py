@@ -102,6 +102,10 @@ class Embeddings:
             return cls(column(head["ids"]), vectors, head["backbone"], head["preprocess"], stages)
 
 
+BESIDE = ("conformal.", "drift.", "unknown.")
+"""Beginnings of the names of tensors that stand beside a bundle's network: what is known of the data it was judged on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """One trained classifier, ready to be moved. ``ship.bundle`` writes and reads its folder.
@@ -112,7 +116,7 @@ class Bundle:
             ``{"kind": "classical", "descriptor": name, "classifier": name}``, or an ensemble's (``models.ensemble``).
         preprocess: the one preprocessing spec.
         weights: tensors by name; ``backbone.*`` and ``head.*``, or what the classical classifier needs; of an ensemble
-            ``members.0.*`` ….
+            ``members.0.*`` …. Beside them, under ``BESIDE``, what is no part of the network.
         temperature: > 0.
         thresholds: see ``Predictions``.
         notes: JSON-like facts for the model card: scores, data digest, versions.
@@ -128,3 +132,8 @@ class Bundle:
     thresholds: tuple[float, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+
+
+def network_weights(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    """The tensors that answers depend on: all but those ``BESIDE``."""
+    return {name: value for name, value in bundle.weights.items() if not name.startswith(BESIDE)}

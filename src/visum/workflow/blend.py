@@ -14,7 +14,7 @@ from visum.learn import ensemble as soups
 from visum.models import predict as running
 from visum.models.ensemble import Named
 from visum.runtime import Step, no_step
-from visum.types import Bundle, Manifest, Predictions, targets
+from visum.types import Bundle, Manifest, Predictions, network_weights, targets
 
 
 def check_soup(named: Named) -> None:
@@ -38,7 +38,7 @@ def check_soup(named: Named) -> None:
             ways = asdict(first.preprocess), asdict(member.preprocess)
             key = next(key for key in ways[0] if ways[0][key] != ways[1][key])
             raise _no_soup(f"{first_name} and {name} see pictures differently: {key} {ways[0][key]} and {ways[1][key]}")
-        if words := soups.difference(first.weights, member.weights):
+        if words := soups.difference(network_weights(first), network_weights(member)):
             raise _no_soup(f"{first_name} and {name} are different networks: {words}")
 
 
@@ -77,4 +77,4 @@ def _ordered(member: Bundle, classes: Sequence[str]) -> soups.Weights:
     """The weights of a probe, the columns of its head in the order of ``classes``."""
     order = [member.classes.index(name) for name in classes]
     weight, bias = member.weights["head.weight"][:, order], member.weights["head.bias"][order]
-    return {**member.weights, "head.weight": np.ascontiguousarray(weight), "head.bias": bias}
+    return {**network_weights(member), "head.weight": np.ascontiguousarray(weight), "head.bias": bias}

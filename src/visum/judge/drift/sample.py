@@ -124,7 +124,7 @@ def _sample(against: Reference, points: Floats, logits: Floats, labels: Integers
     mine, told = probabilities(said), decisions(said)
     p = mine.astype(np.float64)
     if against.task == "multilabel":
-        known = np.asarray((labels >= 0).all(axis=1))
+        known = np.asarray(labels >= 0).all(axis=1)
         each = np.where(told == 1, mine, 1 - mine)
         sure = np.asarray(each.mean(axis=1), np.float32)
         beyond = excess((told != labels).mean(axis=1).astype(np.float32), sure)
@@ -153,7 +153,7 @@ def check(points: Floats, logits: Floats) -> None:
     Raises:
         DataError: how many pictures have them.
     """
-    broken = ~(np.isfinite(points).all(axis=1) & np.isfinite(logits).all(axis=1))
+    broken = np.asarray(~(np.isfinite(points).all(axis=1) & np.isfinite(logits).all(axis=1)))
     if broken.any():
         raise DataError(
             f"embeddings or answers of {int(broken.sum()):,} of {len(broken):,} pictures are NaN or infinite",

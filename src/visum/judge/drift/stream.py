@@ -103,7 +103,7 @@ def judge(
     """Every window on its own, at ``alpha`` / (number of windows that are not empty).
 
     So that, of streams without drift, at most ``alpha`` have any false alarm of a kind, however many windows they have and
-    however these hang together (Bonferroni; all are compared with one reference, so that independence cannot be taken for granted).
+    however these hang together (Bonferroni; all are compared with one reference, so that they are not independent).
     Many draws are made only where a few of them do not already say that nothing is there.
     """
     full = sum(len(window.rows) > 0 for window in windows)

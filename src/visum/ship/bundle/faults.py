@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from visum.data.decode import EXTRA_FORMATS, FORMATS, sniff
 from visum.models import ensemble, heads, pools
 from visum.models.combine import COMBINE
-from visum.types import Bundle, Filter, Fit, Preprocess, Task
+from visum.types import BESIDE, Bundle, Filter, Fit, Preprocess, Task
 
 SIDES = (1, 4096)  # input side in pixels
 PICTURES = (*FORMATS, *EXTRA_FORMATS)
@@ -74,7 +74,7 @@ def _ensemble_faults(bundle: Bundle) -> list[str]:
         wrong = _entry_faults(entry, len(bundle.classes)) or faults(ensemble.member_of(bundle, number))
         found += [f"member {number}: {words}" for words in wrong]
     starts = tuple(f"members.{number}." for number in range(len(entries)))
-    if strange := [name for name in bundle.weights if not name.startswith(starts)]:
+    if strange := [name for name in bundle.weights if not name.startswith((*starts, *BESIDE))]:
         found.append(f"tensors of no member: {', '.join(map(short, strange[:5]))}")
     return found
 
