@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,11 +46,23 @@ def explain(
     engine: Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")] = "auto",
     extra_formats: Annotated[str, typer.Option("--extra-formats", help="Of TIFF,AVIF,HEIC.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Of methods that draw, and of the tests.")] = 0,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="What each layer knows, measured on these images.", metavar="DATA")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="With --layers: compare with those of this.", metavar="BUNDLE")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Show why a bundle says what it says of pictures: maps, each tested against chance."""
+    """Show why a bundle says what it says of pictures: maps, each tested against chance; or look inside its network."""
+    from visum.cli import insight
     from visum.workflow.explain import FOLDER, QUESTIONS
 
+    wishes = {"layers": layers}
+    settings: dict[str, Any] = {"paths": paths or [], "out": out or "explained", "engine": engine, "seed": seed}
+    settings |= {"extra_formats": tuple(part for part in extra_formats.split(",") if part), "against": against}
+    if insight.look(bundle, wishes, settings, as_json):
+        return
     common = {"method": method, "layer": layer, "proof": not quick, "engine": engine, "seed": seed}
     folder = Path(out or "explained")
     with watching():
@@ -74,6 +87,15 @@ def explain(
     print(f"page    {show.name(str(page))}")
     if not paths:
         print(f"report  {show.name(str(folder.parent / 'report.html'))}, which shows them too")
+
+
+def beside(bundle: str, paths: Sequence[str], folder: str, engine: str, extra_formats: tuple[str, ...]) -> None:
+    """``visum predict --explain FOLDER``: the maps of what was answered, and their page."""
+    from visum.workflow.explain import explain_images
+
+    with watching():
+        explain_images(bundle, list(paths), out=folder, engine=engine, extra_formats=extra_formats)
+    print(f"visum: maps in {show.name(str(Path(folder) / 'explain.html'))}", file=sys.stderr)
 
 
 def table(found: Sequence[Explanation]) -> None:

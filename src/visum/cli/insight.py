@@ -1,0 +1,79 @@
+"""``visum explain`` where it looks inside a network: each wish runs one function of the story and shows what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visum.cli import show
+from visum.cli.progress import watching
+from visum.cli.signed import as_text
+from visum.errors import UsageError
+
+if TYPE_CHECKING:
+    from visum.workflow.layers import Layers
+
+
+def look(bundle: str, wishes: Mapping[str, Any], settings: Mapping[str, Any], as_json: bool) -> bool:
+    """Do the one thing that was wished for; False where nothing was.
+
+    Args:
+        bundle: as it was typed.
+        wishes: option → its value; what was not given is None, "" or False.
+        settings: the other options.
+
+    Raises:
+        UsageError: two wishes at once.
+    """
+    given = [name for name, value in wishes.items() if value]
+    if not given:
+        return False
+    if len(given) > 1:
+        said = " and ".join(f"--{name}" for name in given)
+        raise UsageError(f"{said} at once", allowed="one of them", next=f"visum explain {bundle} --{given[0]} …")
+    with watching():
+        print_found = WISHES[given[0]](bundle, wishes[given[0]], settings)
+    print_found(as_json)
+    return True
+
+
+Printer = Callable[[bool], None]
+
+
+def _layers(bundle: str, data: Any, settings: Mapping[str, Any]) -> Printer:
+    from visum.workflow.layers import explain_layers
+
+    out, names = Path(settings["out"]), ("engine", "extra_formats", "seed")
+    against = Path(settings["against"]) if settings["against"] else None
+    own = {name: settings[name] for name in names}
+    found = explain_layers(Path(bundle), Path(data), against=against, out=out, **own)
+    page = out / "layers.html"
+
+    def printed(as_json: bool) -> None:
+        if as_json:
+            print(as_text({"page": str(page), **found.as_json()}))
+            return
+        _table(found)
+        print(f"page    {show.name(str(page))}")
+
+    return printed
+
+
+def _table(found: Layers) -> None:
+    rows = []
+    for stage in found.known[0].scores:
+        cells = [f"{100 * v:.0f} ({100 * low:.0f}–{100 * high:.0f})" for v, low, high in _scores(found, stage)]
+        rows.append((show.name(stage), *cells))
+    foot = ("guessing", *(f"{100 * each.chance:.0f}" for each in found.known))
+    how = "validation images" if found.how == "split" else "images, each by a probe that never saw it"
+    title = f"what a linear probe reads at each layer, % right, judged by {found.judged:,} {how}"
+    show.table(("layer", *(each.name for each in found.known)), rows, title, right=(1, 2, 3, 4), foot=foot)
+
+
+def _scores(found: Layers, stage: str) -> list[tuple[float, float, float]]:
+    return [each.scores[stage] for each in found.known]
+
+
+WISHES: dict[str, Callable[[str, Any, Mapping[str, Any]], Printer]] = {"layers": _layers}
+"""Option of ``visum explain`` → what does it."""
