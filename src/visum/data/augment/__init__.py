@@ -83,6 +83,10 @@ PRESETS: dict[str, tuple[Step, ...]] = {
         Step("trivial_augment"),
         Step("erasing", 0.25),
     ),
+    # Gaussian noise of one strength, always: for a network that is to be certified at it (docs/certify.md, Cohen et al. 2019)
+    "noise-0.12": (Step("noise", settings={"deviation": (0.12, 0.12)}),),
+    "noise-0.25": (Step("noise", settings={"deviation": (0.25, 0.25)}),),
+    "noise-0.5": (Step("noise", settings={"deviation": (0.5, 0.5)}),),
 }
 """From nothing to what long training from scratch wants. None of them turns a picture upside down."""
 
