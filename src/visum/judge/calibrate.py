@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from visum.errors import DataError, NotEnoughData
 from visum.judge.intervals import wilson
-from visum.judge.metrics import BINS, bin_of, confidences
+from visum.judge.metrics import BINS, bin_of, confidences, equal_bin_of
 from visum.types import Floats, Integers, Task
 
 Array = NDArray[np.float64]
@@ -127,10 +127,13 @@ def _best_f1(p: Floats, positive: NDArray[np.bool_]) -> float:
     return float(np.clip(drawn, 1e-6, 1 - 1e-6))
 
 
-def reliability(probabilities: Floats, labels: Integers, task: Task, bins: int = BINS) -> list[dict[str, float]]:
-    """The reliability diagram: one dict per equal-width bin, in order.
+def reliability(
+    probabilities: Floats, labels: Integers, task: Task, bins: int = BINS, *, equal_mass: bool = False
+) -> list[dict[str, float]]:
+    """The reliability diagram: one dict per bin, in order.
 
-    Keys: ``low``, ``high`` (the bin, closed below; the last is closed above too), ``confidence`` (mean in the bin),
+    Keys: ``low``, ``high`` (the bin, closed below; the last is closed above too; the lowest and highest confidence in it
+    where bins have equal mass), ``confidence`` (mean in the bin),
     ``accuracy`` (share right, with Wilson's 95 % ``accuracy_low`` and ``accuracy_high``) and ``n``; NaN where n is 0.
     Confidence and outcome are those of ``metrics.confidences``, so that the mean of |accuracy - confidence| weighted by
     n is the ECE. Multilabel bins hold (image, class) pairs; their intervals take pairs of one image as independent.
@@ -139,20 +142,25 @@ def reliability(probabilities: Floats, labels: Integers, task: Task, bins: int =
         probabilities: float ``[N, K]``.
         labels: int64 ``[N]`` (-1: left out) or 0/1 ``[N, K]``.
         bins: >= 1.
+        equal_mass: bins of equally many answers instead of equally wide ones, so that each is known equally well.
     """
     keep = labelled(labels)
     confidence, outcome = confidences(probabilities[keep], labels[keep], task)
-    where = bin_of(confidence, bins)
+    where = equal_bin_of(confidence, bins) if equal_mass else bin_of(confidence, bins)
     n = np.bincount(where, minlength=bins)
     right = np.bincount(where, outcome, minlength=bins)
     total = np.bincount(where, confidence, minlength=bins)
     low, high = wilson(right, n)
     with np.errstate(invalid="ignore"):
         mean, share = total / n, right / n
+    edges = [(i / bins, (i + 1) / bins) for i in range(bins)]
+    if equal_mass:
+        inside = [confidence[where == i] for i in range(bins)]
+        edges = [(float(c.min()), float(c.max())) if len(c) else (float("nan"),) * 2 for c in inside]
     return [
         {
-            "low": i / bins,
-            "high": (i + 1) / bins,
+            "low": edges[i][0],
+            "high": edges[i][1],
             "confidence": float(mean[i]),
             "accuracy": float(share[i]),
             "accuracy_low": float(low[i]),

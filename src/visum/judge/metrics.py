@@ -200,6 +200,16 @@ def bin_of(confidence: Array, bins: int = BINS) -> Integers:
     return np.asarray(np.searchsorted(edges, confidence, "right"), np.int64)
 
 
+def equal_bin_of(confidence: Array, bins: int = BINS) -> Integers:
+    """Index of the bin of each confidence where bins have equally many (one more or less): bin i holds those whose rank is in
+    [i n / bins, (i + 1) n / bins). Equal confidences have the mean of their ranks and share a bin, so that the order of images
+    makes no difference."""
+    from scipy.stats import rankdata
+
+    rank = rankdata(confidence, "average") - 1
+    return np.asarray(np.minimum(rank * bins / max(len(confidence), 1), bins - 1), np.int64)
+
+
 def ece(probabilities: Floats, labels: Integers, answers: Integers, task: Task) -> float:
     """Expected calibration error, Guo et al. 2017 eq. 3, on 15 equal-width bins of ``confidences``."""
     confidence, outcome = confidences(probabilities, labels, task)

@@ -38,19 +38,18 @@ def _hamming(p: Floats, labels: Integers, answers: Integers, task: Task) -> Stat
     return _mean((labels != answers).reshape(len(labels), -1).mean(1))
 
 
-def _ece(p: Floats, labels: Integers, answers: Integers, task: Task) -> Statistic:
-    """The ECE, then a bound on how far the measured ECE lies above the true one.
+def gap_statistic(table: NDArray[np.float32]) -> Statistic:
+    """A calibration error, sum over bins of |gap|, then a bound on how far the measured one lies above the true one, ``[B, 2]``.
 
-    Measured ECE is biased upwards: noise in the bins does not cancel. For a bin with gap g and noise e,
+    A measured error is biased upwards: noise in the bins does not cancel. For a bin with gap g and noise e,
     |g + e| - |g| is at most e times the sign of g + e, and at most |e|; the former where the sign is beyond doubt
-    (two standard errors), so that noise cancels there, the latter elsewhere."""
-    confidence, outcome = metrics.confidences(p, labels, task)
-    image = np.arange(len(confidence)) // (len(confidence) // len(p))
-    cell = image * metrics.BINS + metrics.bin_of(confidence)
-    added = np.bincount(cell, confidence - outcome, minlength=len(p) * metrics.BINS) / len(confidence)
-    table = added.reshape(len(p), metrics.BINS).astype(np.float32)
+    (two standard errors), so that noise cancels there, the latter elsewhere.
+
+    Args:
+        table: what each image adds to the gap of each bin, float32 ``[N, C]``.
+    """
     gaps = table.sum(0, dtype=np.float64)
-    sure = np.abs(gaps) > 2 * np.sqrt(np.maximum((table**2).sum(0) - gaps**2 / len(p), 0))
+    sure = np.abs(gaps) > 2 * np.sqrt(np.maximum((table**2).sum(0) - gaps**2 / len(table), 0))
 
     def value(weights: Weights) -> Array:
         drawn = (weights @ table).astype(np.float64)
@@ -59,6 +58,21 @@ def _ece(p: Floats, labels: Integers, answers: Integers, task: Task) -> Statisti
         return np.column_stack([np.abs(drawn).sum(1), excess.sum(1)])
 
     return value
+
+
+def gap_ends(value: float, values: Array) -> tuple[float, float]:
+    """95 % interval of a calibration error from resamples of its ``gap_statistic``: from below a bound that allows for its bias,
+    so that a well calibrated model reaches 0."""
+    low, high = value - np.quantile(values[:, 1], 0.975), np.quantile(values[:, 0], 0.975)
+    return float(np.clip(low, 0.0, value)), float(max(high, value))
+
+
+def _ece(p: Floats, labels: Integers, answers: Integers, task: Task) -> Statistic:
+    confidence, outcome = metrics.confidences(p, labels, task)
+    image = np.arange(len(confidence)) // (len(confidence) // len(p))
+    cell = image * metrics.BINS + metrics.bin_of(confidence)
+    added = np.bincount(cell, confidence - outcome, minlength=len(p) * metrics.BINS) / len(confidence)
+    return gap_statistic(added.reshape(len(p), metrics.BINS).astype(np.float32))
 
 
 def _micro(kind: str) -> Maker:

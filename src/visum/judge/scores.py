@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.judge import averages, intervals, metrics, ranking
-from visum.judge.resampled import STATISTICS
+from visum.judge.resampled import STATISTICS, gap_ends
 from visum.types import Floats, Integers, Score, Task
 
 Array = NDArray[np.float64]
@@ -69,9 +69,8 @@ def resample(case: Case, names: Sequence[str], seed: int) -> Ends:
 
 
 def _ece_ends(case: Case, values: Array) -> tuple[Array, Array]:
-    value = metrics.ece(*case)
-    low, high = value - np.quantile(values[:, 1], 0.975), np.quantile(values[:, 0], 0.975)
-    return np.array([np.clip(low, 0.0, value)]), np.array([max(high, value)])
+    low, high = gap_ends(metrics.ece(*case), values)
+    return np.array([low]), np.array([high])
 
 
 def _average_precision_ends(case: Case, values: Array) -> tuple[Array, Array]:
