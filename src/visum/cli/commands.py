@@ -60,6 +60,9 @@ def predict(
     mc_dropout: Annotated[
         int, typer.Option("--mc-dropout", help="Passes of Monte Carlo dropout: how unsure each answer is.")
     ] = 0,
+    explain: Annotated[
+        str | None, typer.Option("--explain", help="Write maps of why into this folder, too.", metavar="FOLDER")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
     """Say what is on pictures: top classes with calibrated probabilities."""
@@ -76,6 +79,8 @@ def predict(
     extra = tuple(part for part in extra_formats.split(",") if part)
     answers = run(bundle, paths, top=top, engine=engine, extra_formats=extra, mc_dropout=mc_dropout)
     failed = WRITERS[chosen](answers, Path(out) if out else None, top)
+    if explain is not None:
+        explaining.beside(bundle, paths, explain, engine, extra)
     if failed:
         print(f"visum: {failed:,} {'image' if failed == 1 else 'images'} could not be read", file=sys.stderr)
         raise typer.Exit(3)

@@ -26,7 +26,7 @@ from visum.workflow.thumbnails import thumbnails
 
 FOLDER = "explained"
 """Within a run: the maps of its worst mistakes, which its report shows."""
-MISTAKES = 12
+MISTAKES = 24
 
 
 def explain_images(

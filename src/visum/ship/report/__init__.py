@@ -27,7 +27,7 @@ __all__ = ["write"]
 
 def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
     """Write ``RUN/report.html`` from ``run.json``, ``metrics.json``, ``findings.json`` (may be missing: no audit) and
-    ``history.csv`` (may be missing, too).
+    ``history.csv`` (may be missing, too). Where ``visum explain RUN`` has been, ``explained/`` holds maps of the worst mistakes.
 
     Args:
         run: the run folder.
@@ -50,9 +50,17 @@ def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
     unlike = f"a file of {run} lacks a field or has one of another kind"
     with _mapped(unlike):
         view = sections.view(evidence["run"], evidence["metrics"], evidence["findings"], _history(run))
-    album, album_style = pictures.album(view.pop("wanted"), thumbnail)
+    maps = pictures.maps(run / "explained", view["wrong"])
+    wanted = [*view.pop("wanted"), *maps]
+
+    def jpeg(name: str) -> bytes | None:
+        return maps[name].jpeg if name in maps else thumbnail(name)
+
+    album, album_style = pictures.album(wanted, jpeg)
     with _mapped(unlike):
-        page = _render({**view, "trust": (run / "trust.html").is_file(), "album": album, "album_style": album_style})
+        page = _render(
+            {**view, "trust": (run / "trust.html").is_file(), "album": album, "album_style": album_style, "maps": maps}
+        )
     target = run / "report.html"
     write_atomic(target, page)
     return target
