@@ -77,18 +77,19 @@ def view(made: Json) -> dict[str, Any]:
 def headline(counts: Mapping[str, int], looked: int) -> list[tuple[str, bool]]:
     """What came out, in pieces; True: to be emphasised."""
     bad, watch, good = counts.get("bad", 0), counts.get("watch", 0), counts.get("good", 0)
-    if not looked:
-        return [("Nothing could be looked at", True)]
+    if not bad + watch + good:
+        return [("Nothing could be said", True)]
     if bad:
         return [
             (f"{bad} of {words.plural(looked, 'check')} ", False),
             ("went badly", True),
         ]
     if watch:
+        to_watch = f" {'is' if watch == 1 else 'are'} to be watched"
         return [
             ("Nothing is bad; ", False),
             (f"{watch} of {words.plural(looked, 'check')}", True),
-            (" to keep an eye on", False),
+            (to_watch, False),
         ]
     return [("All ", False), (words.plural(good, "check"), True), (" are good", False)]
 
@@ -102,7 +103,7 @@ def lede(made: Json) -> str:
         "ranges are 95\u202f% intervals."
     )
     if made["trained_on"]:
-        told += f" {words.plural(made['trained_on'], 'of these images', 'of these images')} were trained on, so that it flatters."
+        told += f" {words.count(made['trained_on'])} of them were trained on, so that it flatters."
     return told
 
 
