@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,3 +84,18 @@ def drawn(table: Manifest, preprocess: Preprocess, steps: str, seed: int, read: 
         )
 
     return pictures
+
+
+def beside(batch: Pixels, views: int, *, seed: int, epoch: int, keys: Sequence[str]) -> Pixels:
+    """Each picture followed by views - 1 mixtures of itself (``aug_mix``): uint8 ``[B * views, S, S, 3]``, neighbours together.
+
+    Args:
+        batch: uint8 ``[B, S, S, 3]``, augmented or not.
+        views: >= 1, the picture itself among them.
+        seed, epoch, keys: as for ``augment``; each mixture draws for itself.
+    """
+    others = (
+        augment.augment(batch, "aug_mix", seed=seed, epoch=epoch, keys=[f"{key} view {view}" for key in keys])
+        for view in range(1, views)
+    )
+    return np.stack([batch, *others], 1).reshape(-1, *batch.shape[1:])

@@ -6,7 +6,7 @@ An objective is a function ``(model, batch) -> (loss [], logits [B, K])`` that c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class Batch:
 
 
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+Mix = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
+"""(x, target, draw) of a batch → x and target of another."""
 
 
 def supervised(loss: Loss) -> Objective:
@@ -47,15 +49,19 @@ def supervised(loss: Loss) -> Objective:
     return objective
 
 
-def mixed(loss: Loss, mix: Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]) -> Objective:
-    """Supervised on batches whose rows are mixed first (mixup, cutmix); ``mix`` maps (x, target, draw) to the same."""
+def mixed(loss: Loss, mix: Mix) -> Objective:
+    """Supervised on batches whose rows are mixed first (mixup, cutmix)."""
+    return premixed(supervised(loss), mix)
 
-    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+
+def premixed(objective: Objective, mix: Mix) -> Objective:
+    """Any objective on batches whose rows are mixed first."""
+
+    def after(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         x, target = mix(batch.x, batch.target, batch.draw)
-        logits = model(x[batch.part]).float()
-        return loss(logits, target[batch.part]).mean(), logits
+        return objective(model, replace(batch, x=x, target=target))
 
-    return objective
+    return after
 
 
 def sparse(objective: Objective, strength: float) -> Objective:
@@ -73,3 +79,4 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "mixed": mixed,
     "sparse": sparse,
 }
+"""Those of ``learn.harden`` stand beside them, in ``HARDEN``."""

@@ -92,7 +92,13 @@ def second(
         first: what was done before.
         gained: whether it beat the probe: then more of the network is trained, else less.
     """
-    settled = tuning.cut != AUTO or tuning.epochs is not None or tuning.start_size is not None or tuning.snapshots > 1
+    settled = (
+        tuning.harden is not None
+        or tuning.cut != AUTO
+        or tuning.epochs is not None
+        or tuning.start_size is not None
+        or tuning.snapshots > 1
+    )
     if settled or ground.untrained or (first.cut == WHOLE and gained):
         return None
     stages = prefix.cuts(ground.network.backbone)
@@ -125,6 +131,8 @@ def course(ground: Ground, tuning: Tuning, left: float | None, cuts: tuple[str, 
     Raises:
         UsageError: memory does not suffice behind any of the cuts.
     """
+    from visum.learn import harden
+
     scratch = ground.untrained
     if left is not None and left < WORTH and not scratch:
         return None
@@ -133,7 +141,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None, cuts: tuple[str, 
     if tuning.start_size is not None and tuning.start_size >= size:
         raise UsageError(f"--start-size {tuning.start_size}", allowed=f"less than {size}, the size they grow to")
     candidates = [tuning.cut] if tuning.cut != AUTO else list(_deepest(backbone))
-    if scratch or tuning.start_size is not None:
+    if scratch or tuning.start_size is not None or tuning.harden is not None:
         candidates = [WHOLE]
     candidates = list(cuts or candidates)
     n, held = int(ground.labelled("train").sum()), int(ground.labelled("validation").sum())
@@ -147,12 +155,14 @@ def course(ground: Ground, tuning: Tuning, left: float | None, cuts: tuple[str, 
         halves = prefix.split(backbone, cut)
         try:
             what = "the whole network" if cut == WHOLE else f"the network after {cut}"
-            memory.check(memory.need(halves.suffix, halves.shape, tuning), batch_size(ground, tuning), what)
+            at_once = batch_size(ground, tuning) * (harden.VIEWS if tuning.harden == harden.AUGMIX else 1)
+            memory.check(memory.need(halves.suffix, halves.shape, tuning), at_once, what)
         except UsageError:
             if cut == candidates[-1]:
                 raise
             continue
         front, step = _costs(ground, halves, whole, batch_size(ground, tuning))
+        step *= harden.passes(tuning.harden, tuning.harden_steps)
         kept = storage.cache_limit() // 2 // (2 * n * math.prod(halves.shape))  # views whose maps the store may hold
 
         def views(epochs: int, cut: str = cut, kept: int = kept) -> int:

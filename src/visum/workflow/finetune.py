@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.data.drawn import drawn, sides, squares
+from visum.data.drawn import beside, drawn, sides, squares
 from visum.learn import probe
 from visum.models import compiled, heads, pools, prefix, uncertain, zoo
 from visum.models.embed import Augmented, Network, View, reader
@@ -57,7 +57,7 @@ def prepared(
     """
     import torch
 
-    from visum.learn import stochastic_depth, transfer
+    from visum.learn import harden, stochastic_depth, transfer
     from visum.workflow import lesson
 
     torch.set_num_threads(threads())
@@ -65,7 +65,9 @@ def prepared(
     train, held = (rows(ground.table, np.flatnonzero(ground.labelled(split))) for split in ("train", "validation"))
     if way.cut == WHOLE:
         growing = sides(ground.preprocess.size, tuning.start_size, way.epochs)
-        read, still = _pixels(train, ground, tuning.augment, growing), _pixels(held, ground, "none", growing[-1:])
+        views = harden.VIEWS if tuning.harden == harden.AUGMIX else 1
+        read = _pixels(train, ground, tuning.augment, growing, views)
+        still = _pixels(held, ground, "none", growing[-1:])
     else:
         read, still = _maps(train, held, ground, tuning, way, halves.shape, stage)
     with torch.no_grad():
@@ -244,11 +246,16 @@ def _head(ground: Ground, start: Rung | None, width: int, new: int) -> tuple[Flo
 
 
 def _pixels(
-    table: Manifest, ground: Ground, augment: str, growing: tuple[int, ...]
+    table: Manifest, ground: Ground, augment: str, growing: tuple[int, ...], views: int = 1
 ) -> Callable[[int, NDArray[Any]], torch.Tensor]:
     """(Epoch, row numbers) → normalised pixels of fresh views, float32 ``[B, 3, S, S]`` in channels-last memory.
 
-    ``growing``: S of each epoch; that of the last one stays.
+    Args:
+        table: the rows.
+        ground: preprocessing and seed.
+        augment: of ``data.augment``.
+        growing: S of each epoch; that of the last one stays.
+        views: more than one: each picture with mixtures of itself beside it (AugMix), ``[B, views, 3, S, S]``.
     """
     import torch
     from torch.nn import functional
@@ -258,12 +265,16 @@ def _pixels(
     pictures = drawn(table, spec, augment, ground.seed, squares(table, spec))
 
     def read(epoch: int, where: NDArray[Any]) -> torch.Tensor:
+        plain = pictures(epoch, where)
+        if views > 1:
+            plain = beside(plain, views, seed=ground.seed, epoch=epoch, keys=table.sha256[where].tolist())
         with torch.no_grad():
-            x: torch.Tensor = normalise(torch.from_numpy(pictures(epoch, where)))
+            x: torch.Tensor = normalise(torch.from_numpy(plain))
             side = growing[min(epoch, len(growing) - 1)]
             if side < spec.size:
                 x = functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
-        return x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return x.reshape(-1, views, *x.shape[1:]) if views > 1 else x
 
     return read
 

@@ -128,9 +128,9 @@ class Ground:
         where = np.asarray(self.table.splits == split, bool)
         return where & (self.y >= 0) if self.y.ndim == 1 else where
 
-    def predictions(self, logits: Floats) -> Predictions:
-        """Of the labelled validation rows, with a temperature of their own."""
-        held = self.labelled("validation")
+    def predictions(self, logits: Floats, some: Integers | slice = slice(None)) -> Predictions:
+        """Of the labelled validation rows, or of some of these, with a temperature of their own."""
+        held = np.flatnonzero(self.labelled("validation"))[some]
         table = self.table
         t = temperature(logits, self.y[held], table.task)
         return Predictions(table.ids[held], logits, self.y[held], table.classes, table.task, temperature=t)
@@ -139,9 +139,9 @@ class Ground:
         """Validation log loss after the best temperature: a scale that calibration mends anyway is no fault."""
         return self.judged(logits)[0]
 
-    def judged(self, logits: Floats) -> tuple[float, float]:
+    def judged(self, logits: Floats, some: Integers | slice = slice(None)) -> tuple[float, float]:
         """That loss, and the headline score."""
-        p = self.predictions(logits)
+        p = self.predictions(logits, some)
         case = probabilities(p), p.labels, decisions(p), p.task
         return log_loss(*case), METRICS[judge.headline(p.task)](*case)
 

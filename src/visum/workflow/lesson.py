@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from visum.learn import (
     checkpoint,
     device,
     distill,
+    harden,
     heads,
     loop,
     losses,
@@ -29,13 +32,18 @@ from visum.learn import (
 )
 from visum.models.heads import COSINE
 from visum.runtime import Stage, place, threads
-from visum.types import Floats, Task, digest_of
+from visum.types import Floats, Integers, Task, digest_of
 from visum.workflow.ladder import Ground
 from visum.workflow.teacher import Teacher
 from visum.workflow.tuning import Tuning
 
 Read = Callable[[int, NDArray[np.integer]], torch.Tensor]
-"""(Epoch, row numbers) → what the classifier takes of these rows: maps or normalised pixels float32 ``[B, C, H, W]``."""
+"""(Epoch, row numbers) → what the classifier takes of these rows: maps or normalised pixels float32 ``[B, C, H, W]``, or
+several views of each, ``[B, V, C, H, W]``."""
+UNDER_ATTACK, STEPS = 512, 10
+"""Validation pictures by which epochs of a hardened network are compared, and steps of the attack they are seen under. A
+single step would not notice a network that has only learnt to mislead single steps (catastrophic overfitting: Wong et al. 2020,
+section 5.4)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +57,8 @@ class Lesson:
         objective: what is asked for.
         optimiser: over the parameters of ``model``.
         logits: of the validation rows, without gradients.
+        attacked: where it is hardened against attacks: (logits of some validation rows under attack, which), by which
+            epochs are compared then; None elsewhere.
         opening: called at the start of each epoch.
         tuning, batch, seed: what it was made from.
     """
@@ -59,6 +69,7 @@ class Lesson:
     objective: objectives.Objective
     optimiser: torch.optim.Optimizer
     logits: Callable[[torch.nn.Module], Floats]
+    attacked: Callable[[torch.nn.Module], tuple[Floats, Integers]] | None
     opening: Callable[[torch.nn.Module, int], None]
     tuning: Tuning
     batch: int
@@ -91,14 +102,18 @@ def prepared(
     y, k, seed = ground.y[ground.labelled("train")], len(ground.table.classes), ground.seed
     unseen = int(ground.labelled("validation").sum())
     target = transfer.one_hot(y, k)
-    mixing = bool(tuning.mixup or tuning.cutmix)
+    within = ball(ground, tuning)
+    mixing = bool(tuning.mixup or tuning.cutmix or within)  # what is drawn for a whole batch wants the whole batch
+    steps, times = math.ceil(len(y) / batch), harden.REPLAYS if tuning.harden == harden.FREE else 1
 
     def each(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = np.random.default_rng([seed, epoch]).permutation(len(y))
-        for at in range(0, len(order), batch):
-            some = order[at : at + batch]
+        order = np.random.default_rng([seed, epoch // times]).permutation(len(y))
+        for number, replays in itertools.groupby(harden.replayed(epoch, steps, times)):
+            some = order[number * batch : (number + 1) * batch]
             own = some if mixing else some[parallel.part_of(len(some), team.rank, team.size)]
-            yield read(epoch, own), target[torch.from_numpy(some)]
+            x = read(epoch, own)
+            for _ in replays:
+                yield x, target[torch.from_numpy(some)]
 
     def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         return ahead(each(epoch))
@@ -112,16 +127,18 @@ def prepared(
         transfer.UNFREEZE[tuning.unfreeze](classifier, epoch)
         if trained:
             norms.still(classifier)
+        if isinstance(asked, harden.Free):
+            asked.begin()
 
     if trained:
         norms.folded(model, held(0, np.arange(min(2, unseen))))
     optimiser = optimiser_of(model, tuning, tuning.learning_rate or 1.0)  # every step is told its own
     said, task = ground.teaching, ground.table.task
-    wanted = objective(tuning, task, target, said.teacher if said else None)
+    asked, wanted = objective(tuning, task, target, said.teacher if said else None, within)
     if said is not None:
         target = distill.beside(target, distill.softened(torch.from_numpy(said.logits), task, said.teacher.temperature))
-    steps = math.ceil(len(y) / batch)
-    return Lesson(model, batches, steps, wanted, optimiser, logits, opening, tuning, batch, seed)
+    attacked = under_attack(ground, held, within, batch) if within else None
+    return Lesson(model, batches, steps, wanted, optimiser, logits, attacked, opening, tuning, batch, seed)
 
 
 def optimiser_of(model: transfer.Classifier, tuning: Tuning, rate: float) -> torch.optim.Optimizer:
@@ -137,13 +154,54 @@ def optimiser_of(model: transfer.Classifier, tuning: Tuning, rate: float) -> tor
     return optim.OPTIMISERS[tuning.optimiser](groups, rate, tuning.weight_decay)
 
 
-def objective(tuning: Tuning, task: Task, target: torch.Tensor, teacher: Teacher | None = None) -> objectives.Objective:
-    """The objective that the settings ask for.
+def ball(ground: Ground, tuning: Tuning) -> harden.Ball | None:
+    """The ball of the attacks that it is hardened against; None where it is not."""
+    attacks = tuning.harden is not None and "within" in harden.HARDEN[tuning.harden].takes
+    return harden.ball(ground.preprocess, tuning.epsilon) if attacks else None
+
+
+def under_attack(
+    ground: Ground, held: Read, within: harden.Ball, batch: int
+) -> Callable[[torch.nn.Module], tuple[Floats, Integers]]:
+    """Model → its logits under PGD against the task's usual loss, the same random starts each time, and the validation rows
+    that they are of: up to ``UNDER_ATTACK``, evenly over the table."""
+    y, task, k = ground.y[ground.labelled("validation")], ground.table.task, len(ground.table.classes)
+    target, some = transfer.one_hot(y, k), np.unique(np.linspace(0, len(y) - 1, UNDER_ATTACK).round().astype(np.int64))
+    loss = losses.LOSSES[losses.DEFAULT[task]](task=task, counts=target.sum(0).numpy(), images=len(target))
+
+    def told(model: torch.nn.Module) -> tuple[Floats, Integers]:
+        here, parts = next(model.parameters()).device, []
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for at in range(0, len(some), batch):
+                x, wanted = held(0, some[at : at + batch]).to(here), target[some[at : at + batch]].to(here)
+                wrong = partial(_wrong, loss, wanted)
+                x = harden.attacked(model, wrong, x, within.anywhere(x), within, step=2.5 / STEPS, steps=STEPS)
+                with torch.no_grad():
+                    parts.append(model(x).float().cpu().numpy())
+        return np.concatenate(parts), some
+
+    return told
+
+
+def _wrong(loss: losses.Loss, target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return loss(logits, target)
+
+
+def objective(
+    tuning: Tuning,
+    task: Task,
+    target: torch.Tensor,
+    teacher: Teacher | None = None,
+    within: harden.Ball | None = None,
+) -> tuple[objectives.Objective, objectives.Objective]:
+    """What is asked for of a batch as it is, and the objective around it that the settings ask for.
 
     Args:
         tuning, task: what is asked for.
         target: labels of all train rows, float32 ``[N, K]``.
         teacher: whose answers stand beside the labels in the targets that it will be given (``distill.beside``).
+        within: where it is hardened against attacks, the ball these stay in.
     """
     name = tuning.loss or losses.DEFAULT[task]
     takes = losses.check(name, task)
@@ -154,15 +212,22 @@ def objective(tuning: Tuning, task: Task, target: torch.Tensor, teacher: Teacher
     if teacher is not None:
         loss = distill.taught(loss, task=task, share=teacher.share, temperature=teacher.temperature)
     ways = [(way, alpha) for way, alpha in ((mixup, tuning.mixup), (cutmix, tuning.cutmix)) if alpha]
-    wanted = objectives.supervised(loss)
+    asked = wanted = objectives.supervised(loss) if tuning.harden is None else _hardened(tuning, task, loss, within)
     if ways:
 
         def mix(x: torch.Tensor, t: torch.Tensor, draw: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
             way, alpha = ways[int(draw.integers(len(ways)))] if len(ways) > 1 else ways[0]
             return way(x, t, alpha, draw)
 
-        wanted = objectives.mixed(loss, mix)
-    return objectives.sparse(wanted, tuning.l1) if tuning.l1 else wanted
+        wanted = objectives.premixed(asked, mix)
+    return asked, objectives.sparse(wanted, tuning.l1) if tuning.l1 else wanted
+
+
+def _hardened(tuning: Tuning, task: Task, loss: losses.Loss, within: harden.Ball | None) -> objectives.Objective:
+    assert tuning.harden is not None
+    way = harden.HARDEN[tuning.harden]
+    given = {"within": within, "task": task, "steps": tuning.harden_steps, "weight": tuning.harden_weight}
+    return way.build(loss, **{name: value for name, value in given.items() if name in way.takes and value is not None})
 
 
 def taught(
@@ -248,6 +313,6 @@ def snapshot(folder: Path, number: int) -> Path:
 
 
 def score(ground: Ground, lesson: Lesson, model: torch.nn.Module) -> tuple[float, float]:
-    """(Minus the validation loss, the headline score) of a model in eval mode."""
-    loss, headline = ground.judged(lesson.logits(model))
+    """(Minus the validation loss, the headline score) of a model in eval mode; under attack, if it is hardened against one."""
+    loss, headline = ground.judged(*lesson.attacked(model)) if lesson.attacked else ground.judged(lesson.logits(model))
     return -loss, headline

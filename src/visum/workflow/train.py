@@ -89,6 +89,10 @@ def train(
     patience: Annotated[int, Field(ge=0, le=tunings.MOST_SETTABLE)] = 0,
     device: str = tunings.AUTO,
     precision: str = tunings.AUTO,
+    harden: str | None = None,
+    epsilon: Annotated[float, Field(gt=0, le=1)] = tunings.EPSILON,
+    harden_steps: Annotated[int, Field(ge=1, le=1000)] | None = None,
+    harden_weight: Annotated[float, Field(gt=0, le=1000)] | None = None,
     teacher: Path | None = None,
     teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.5,
     teacher_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0,
@@ -146,6 +150,10 @@ def train(
         patience: epochs without a better validation loss after which it ends; 0: never.
         device: of training: cpu, cuda, or auto for a graphics card if there is one.
         precision: of training: float32, bfloat16, or auto for bfloat16 where the hardware has it.
+        harden: train the whole network to bear attacks (pgd, fast, free, trades) or corruptions (augmix).
+        epsilon: largest change of a value in these attacks, as a share of the way from black to white.
+        harden_steps: of each attack while training: 7 of pgd, 10 of trades if omitted.
+        harden_weight: of like answers in the loss: 6 of trades, 12 of augmix if omitted.
         teacher: a bundle or run of the same classes, from whose answers the network learns besides the labels.
         teacher_share: share of the loss that asks for its answers; the rest asks for the labels.
         teacher_temperature: at which answers are compared: the more, the more the smaller probabilities count.
@@ -173,6 +181,7 @@ def train(
     climbing.check(ladder, untrained=scratch)
     tuning = tunings.Tuning(**{field.name: settings[field.name] for field in fields(tunings.Tuning)})
     tunes = last in ladder or (budget is not None and ladder == climbing.LADDER)
+    tunings.check_ladder(tuning, tunes, last)
     ready.check_settings(
         "train", size=size, engine=engine, extra_formats=extra_formats, views=views, fractions=fractions
     )
@@ -291,7 +300,7 @@ def train(
         if tunes:
             rest = plan.rest(len(table))
             rungs += attempts.climbed(facts, ground, tuning, rungs, last, folder, stages, budget, rest)
-        best = climbing.best(rungs)
+        best = climbing.best(tunings.hardened(tuning, rungs, last))
 
         with stages.stage("calibrate") as stage:
             held = best.validation

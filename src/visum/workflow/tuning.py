@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from visum.errors import UsageError
 from visum.models import pools, sizes, zoo
@@ -10,7 +12,11 @@ from visum.models.heads import COSINE, LINEAR
 from visum.models.prefix import WHOLE
 from visum.types import Task
 
+if TYPE_CHECKING:
+    from visum.workflow.ladder import Rung
+
 AUTO = "auto"
+EPSILON = 8 / 255
 MOST_SETTABLE = 1000
 MARGIN, SCALE = 0.3, 16.0
 """Of the cosine head. Deng et al. take 0.5 and 64 for tens of thousands of faces; a smaller scale does not saturate the softmax
@@ -43,6 +49,10 @@ class Tuning:
         unfreeze: of ``learn.transfer``.
         patience: epochs without a better validation loss after which it ends; 0: never.
         device, precision: of ``learn.device``.
+        harden: of ``learn.harden``; None: pictures are learnt as they are.
+        epsilon: radius of the attacks it is trained under, as a share of the way from black to white.
+        harden_steps: of each of these attacks; None: what the way of hardening usually takes.
+        harden_weight: of the part of the loss that asks for like answers; None: the usual one.
     """
 
     cut: str
@@ -74,6 +84,10 @@ class Tuning:
     patience: int
     device: str = AUTO
     precision: str = AUTO
+    harden: str | None = None
+    epsilon: float = EPSILON
+    harden_steps: int | None = None
+    harden_weight: float | None = None
 
 
 def check(tuning: Tuning, task: Task, backbone: str) -> None:
@@ -88,7 +102,7 @@ def check(tuning: Tuning, task: Task, backbone: str) -> None:
         UsageError: naming what there is.
     """
     from visum.data.augment import steps
-    from visum.learn import device, heads, losses, optim, schedules, settings, stochastic_depth, transfer
+    from visum.learn import device, harden, heads, losses, optim, schedules, settings, stochastic_depth, transfer
 
     steps(tuning.augment)
     losses.check(tuning.loss or losses.DEFAULT[task], task)
@@ -108,6 +122,9 @@ def check(tuning: Tuning, task: Task, backbone: str) -> None:
             )
         if (only := sizes.own(backbone)) is not None:
             raise UsageError(f"{backbone} is made for pictures of {only} px, which cannot grow", next="no --start-size")
+    if tuning.harden is not None:
+        settings.known_name("way of hardening", tuning.harden, harden.HARDEN)
+    _check_hardening(tuning, {name: way.takes for name, way in harden.HARDEN.items()})
     if tuning.epochs is not None and tuning.epochs % tuning.snapshots:
         raise UsageError(
             f"{tuning.epochs} epochs are no {tuning.snapshots} rounds of equal length",
@@ -119,4 +136,62 @@ def check(tuning: Tuning, task: Task, backbone: str) -> None:
     if tuning.head != COSINE and (tuning.margin, tuning.scale) != (MARGIN, SCALE):
         raise UsageError(
             f"margin and scale are of the cosine head, and this one is {tuning.head}", next="--head cosine"
+        )
+
+
+def check_ladder(tuning: Tuning, tunes: bool, last: str) -> None:
+    """Refuse to harden where no network is trained.
+
+    Args:
+        tuning: what is asked for.
+        tunes: whether the ladder ends in a trained network.
+        last: the name of that rung.
+    """
+    if tuning.harden and not tunes:
+        raise UsageError(
+            f"--harden {tuning.harden} trains a network, and this ladder trains none",
+            allowed=f"a ladder that ends in {last}",
+            next=f"--ladder majority,embedding+probe,{last}, or --weights none",
+        )
+
+
+def hardened(tuning: Tuning, rungs: list[Rung], last: str) -> list[Rung]:
+    """The rungs to choose from: where hardening was asked for, those that were hardened; plain pictures do not show its worth.
+
+    Raises:
+        UsageError: there was no time for it.
+    """
+    if tuning.harden is None:
+        return rungs
+    found = [rung for rung in rungs if rung.name.startswith(last)]
+    if not found:
+        raise UsageError(
+            f"hardening by {tuning.harden} does not fit into this budget", next="a longer --budget, or none"
+        )
+    return found
+
+
+def _check_hardening(tuning: Tuning, takes: Mapping[str, Collection[str]]) -> None:
+    """Refuse settings of hardening that the way does not take, and a network of which a part is frozen.
+
+    Args:
+        tuning: what is asked for.
+        takes: of each way of hardening.
+    """
+    given = {
+        "epsilon": ("within", tuning.epsilon != EPSILON),
+        "harden_steps": ("steps", tuning.harden_steps is not None),
+        "harden_weight": ("weight", tuning.harden_weight is not None),
+    }
+    for name, (setting, said) in given.items():
+        if said and setting not in takes.get(tuning.harden or "", ()):
+            whose = f"{tuning.harden} has none" if tuning.harden else "nothing is hardened here"
+            raise UsageError(
+                f"--{name.replace('_', '-')} is a setting of hardening, and {whose}",
+                next=" or ".join(f"--harden {way}" for way, settings in takes.items() if setting in settings),
+            )
+    if tuning.harden and tuning.cut not in (AUTO, WHOLE):
+        raise UsageError(
+            f"hardening needs a network that sees pixels, and what is trained begins after {tuning.cut}",
+            next=f"--cut {WHOLE}, or no --cut",
         )
