@@ -50,7 +50,7 @@ def nearest(
 
 def _unit(x: Vectors) -> Floats:
     plain = np.asarray(x, np.float32)
-    return plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), np.float32(1e-12))
+    return np.asarray(plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def kernel(x: Vectors) -> Array:

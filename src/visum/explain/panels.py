@@ -13,6 +13,8 @@ from markupsafe import Markup, escape
 
 from visum.types import Pixels
 
+_HELD = "\N{NO-BREAK SPACE}"
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -76,7 +78,7 @@ def _finished(value: Any) -> Any:
 
 def clean(name: str) -> str:
     """Without control characters: names come from strangers' files."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return "".join(c if c.isprintable() or c == _HELD else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def short(name: str, letters: int) -> str:
@@ -118,4 +120,4 @@ def uri(pixels: Pixels, *, least: int = 0, quality: int = 86) -> str:
 
 def percent(value: float | None) -> str:
     """A share as people say it."""
-    return "–" if value is None or value != value else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+    return "–" if value is None or value != value else f"{100 * value:.0f}{_HELD}%"

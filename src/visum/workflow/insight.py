@@ -110,7 +110,10 @@ def write_page(out: Path, name: str, page: panels.Page) -> Path:
 
 def shown(place: str | Path) -> str:
     """A bundle's name on a page."""
-    return Path(place).resolve().name if Path(place).exists() else str(place)
+    if not Path(place).exists():
+        return str(place)
+    path = Path(place).resolve()
+    return path.parent.name if path.name == "bundle" else path.name
 
 
 def plain(value: Any) -> Any:
