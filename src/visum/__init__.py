@@ -37,6 +37,7 @@ _HOMES = {
     "find_problems": "visum.workflow.audit",
     "list_models": "visum.workflow.catalogue",
     "load": "visum.workflow.predict",
+    "monitor": "visum.workflow.monitor",
     "predict": "visum.workflow.predict",
     "probabilities": "visum.types",
     "show_batch": "visum.workflow.showing",
@@ -72,6 +73,7 @@ __all__ = [
     "find_problems",
     "list_models",
     "load",
+    "monitor",
     "predict",
     "probabilities",
     "show_batch",
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
     from visum.workflow.explain import explain_images
     from visum.workflow.export import export
     from visum.workflow.find_rate import find_learning_rate
+    from visum.workflow.monitor import monitor
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model
     from visum.workflow.predict import Answer, Classifier, load, predict

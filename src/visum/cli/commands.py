@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from visum import __version__
-from visum.cli import explaining, serving, show
+from visum.cli import explaining, monitoring, serving, show
 from visum.cli.progress import watching
 from visum.cli.signed import INSTEAD, SIGNED, as_text
 from visum.errors import UsageError
@@ -176,6 +176,7 @@ def models(
 
 
 app.command()(explaining.explain)
+app.command()(monitoring.monitor)
 app.command()(serving.serve)
 
 ORDER = (
@@ -184,6 +185,7 @@ ORDER = (
     "evaluate",
     "compare",
     "predict",
+    "monitor",
     "explain",
     "ensemble",
     "distill",

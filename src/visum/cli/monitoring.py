@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,5 +72,52 @@ def monitor(
         raise typer.Exit(DRIFT)
 
 
-def _printed(facts: dict[str, object]) -> None:
-    print(facts)
+def _printed(facts: dict[str, Any]) -> None:
+    """What was asked, what was found, what to do."""
+    from visum.ship.report.drift import NAMES, STATUS, day
+
+    rows: list[tuple[str, ...]] = [
+        (NAMES[kind], STATUS[each["status"]], _p(each["p"]), each["says"])
+        for kind, each in facts["overall"]["kinds"].items()
+    ]
+    title = f"{facts['n']:,} new pictures against {facts['reference']['n']:,} of the reference"
+    print()
+    show.table(("what", "", "p", "in words"), rows, title, right=(2,))
+    if len(facts["windows"]) > 1:
+        rows = [
+            (
+                day(each["start"]) if each["start"] else str(number),
+                f"{each['n']:,}",
+                *(STATUS[one["status"]] for one in each["kinds"].values()),
+                _accuracy(each),
+            )
+            for number, each in enumerate(facts["windows"], 1)
+        ]
+        head = ("window", "n", *(NAMES[kind].lower() for kind in facts["overall"]["kinds"]), "accuracy")
+        show.table(head, rows[: 4 * show.SHOWN], right=(1, 6))
+        if len(rows) > 4 * show.SHOWN:
+            print(f"… and {len(rows) - 4 * show.SHOWN} more (--json lists them all)")
+    if facts["overall"]["accuracy"]["says"]:
+        print(facts["overall"]["accuracy"]["says"])
+    if measured := facts["overall"]["accuracy"]["measured"]:
+        ends = f"{show.percent(measured['low'])} to {show.percent(measured['high'])}"
+        print(f"Measured on {measured['n']:,} labelled pictures: {show.percent(measured['value'])} ({ends}).")
+    for kind in facts["alarms"]:
+        print(f"{NAMES[kind]}: {facts['do'][kind]}")
+    if facts["unreadable"]:
+        print(f"{len(facts['unreadable']):,} unreadable files were left out (--json lists them)")
+    if facts["left_out"]:
+        print(f"{facts['left_out']:,} rows of feedback are about other bundles or classes and were left out")
+    print(f"time    {facts['seconds']:.1f} s")
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def _accuracy(window: dict[str, Any]) -> str:
+    """Measured where there are labels, else estimated."""
+    if measured := window["accuracy"]["measured"]:
+        return f"{show.percent(measured['value'])} measured"
+    guess = next((each for each in window["accuracy"]["estimates"] if each["method"] == "atc"), None)
+    return f"~ {show.percent(guess['value'])}" if guess else "–"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ from numpy.typing import NDArray
 from visum import storage
 from visum.data import load, sources
 from visum.errors import NotEnoughData
-from visum.judge.drift import concept, separate, stream
+from visum.judge.drift import classes, concept, separate, stream
 from visum.judge.drift import sample as drift
 from visum.judge.drift.separate import Findings
 from visum.models import predict as running
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.types import Bundle, Column, Manifest, in_split, rows, targets
-from visum.workflow import incoming, ready
+from visum.workflow import drifted, incoming, ready
 from visum.workflow import reference as references
 from visum.workflow.checked import checked
 
@@ -37,28 +36,52 @@ class Monitoring:
         windows: (window, what was found in it), in the order of time; one, which is everything, without ``--window``.
         sequential: test over labelled pictures one after the other; None without labels.
         reference: what was compared with.
-        ids: str ``[N]``, of the pictures in the order that windows count by.
+        classes: each answer's pictures compared with the reference's.
+        reference: what was compared with.
+        sample: the pictures as what was compared.
+        ids: str ``[N]``, of the pictures; windows count positions in it.
+        times: float64 ``[N]``, seconds since 1970; NaN where unknown.
         table: of the readable pictures; None of feedback.
-        facts: all of it as JSON; see ``docs/monitor.md``.
-        page: drift.html, where it was written.
+        name: of the bundle's folder.
+        labelled, timed: where labels and times come from, in words; "" for nowhere.
+        unreadable: (id, reason).
+        left_out: rows of feedback about other bundles.
+        alpha: share of streams without drift that raise an alarm of a kind.
         seconds: all in all.
+        page: drift.html, where it was written.
     """
 
     overall: Findings
     windows: tuple[tuple[stream.Window, Findings], ...]
     sequential: concept.Martingale | None
+    classes: tuple[classes.ClassDrift, ...]
     reference: drift.Reference
+    sample: drift.Sample
     ids: Column
+    times: NDArray[np.float64]
     table: Manifest | None
-    facts: Mapping[str, Any]
-    page: Path | None
+    name: str
+    labelled: str
+    timed: str
+    unreadable: tuple[tuple[str, str], ...]
+    left_out: int
+    alpha: float
     seconds: float
+    page: Path | None = None
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """Kinds with an alarm, overall or in a window."""
+        """Kinds with an alarm, overall, in a window, or in the sequence of labels."""
         found = [self.overall, *(each for _, each in self.windows)]
-        return tuple(k for k in separate.KINDS if any(each.verdicts[k].status == "alarm" for each in found))
+        late = {"concept"} if self.sequential is not None and self.sequential.crossed is not None else set()
+        if any(each.verdicts["covariate"].status == "alarm" for each in found):
+            late = set()  # errors that other pictures explain
+        return tuple(k for k in separate.KINDS if k in late or any(e.verdicts[k].status == "alarm" for e in found))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON; see ``docs/monitor.md``."""
+        return drifted.facts(self)
 
 
 @checked
@@ -162,19 +185,30 @@ def monitor(
             if len(told)
             else None
         )
-    facts: dict[str, Any] = {}
-    storage.evict()
-    return Monitoring(
+        per_class = classes.by_class(against, seen, seed=seed)
+    made = Monitoring(
         overall,
         tuple(zip(windows, each, strict=True)),
         running_test,
+        per_class,
         against,
+        seen,
         ids,
+        times,
         table,
-        facts,
-        None,
+        Path(bundle).resolve().name,
+        labelled,
+        timed,
+        tuple(unreadable),
+        left_out,
+        alpha,
         stages.seconds(),
     )
+    if out is not None:
+        with stages.stage("write"):
+            made = replace(made, page=drifted.write(made, shipped, out))
+    storage.evict()
+    return replace(made, seconds=stages.seconds())
 
 
 def _span(times: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,9 +1,9 @@
 """The drift reference: validation pictures as a few numbers each, stored in a bundle, so that ``visum monitor`` can compare.
 
 Arrays in ``Bundle.weights`` (all beginning with ``drift.``): ``points`` float16 ``[M, C]``, ``logits`` float32 ``[M, K]``,
-``labels`` int64 ``[M]`` (multilabel 0/1 ``[M, K]``), and what projects new features: ``mean``, ``scale`` float32 ``[D]``, ``basis``
-float16 ``[D, C']``, ``spread`` float32 ``[C']``. Facts in ``notes["drift"]``: ``n``, ``of``, ``columns``, ``features``, ``counts``,
-``accuracy``.
+``labels`` int64 ``[M]`` (multilabel 0/1 ``[M, K]``), and what projects new features: ``mean``, ``scale`` float32 ``[D]``,
+``basis`` float16 ``[D, C']``, ``spread`` float32 ``[C']``. Facts in ``notes["drift"]``: ``n``, ``of``, ``columns``,
+``features``, ``counts``, ``accuracy``.
 
 The projection is made of *train* pictures. Were it made of the reference's own, it would fit these better than new pictures and
 every comparison would find a difference that is none.
