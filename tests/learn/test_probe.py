@@ -276,3 +276,20 @@ def test_embeddings_of_garments_in_few_passes(clothing: Path, monkeypatch: pytes
     theirs = reference(standard.transform(np.asarray(x[train])), y[train], strength)
     p = theirs.predict_proba(standard.transform(np.asarray(x[held])))
     assert abs(softmax(probe.logits(head, x[held])) - p).mean() < 3e-3
+
+
+def test_shares_of_classes_are_rows_that_count_so_much(digits: tuple[Floats, Integers]) -> None:
+    """A teacher's probabilities as targets, held to scikit-learn with each row once for each class, weighed by its share."""
+    x, y = moving(digits[0])[:600], digits[1][:600]
+    shares = np.random.default_rng(0).dirichlet(np.full(10, 0.3), len(x)).astype(np.float32)
+    shares = 0.5 * shares + 0.5 * np.eye(10, dtype=np.float32)[y]
+    scaled = StandardScaler().fit_transform(x)
+    theirs = LogisticRegression(C=1 / (len(x) * 0.03), tol=1e-10, max_iter=10_000)
+    theirs.fit(np.repeat(scaled, 10, 0), np.tile(np.arange(10), len(x)), sample_weight=shares.ravel())
+    ours = probe.fit(x, shares, 10, strength=0.03, shares=True)
+    np.testing.assert_allclose(softmax(probe.logits(ours, x)), theirs.predict_proba(scaled), atol=2e-3)
+    hard = np.eye(10, dtype=np.float32)[y]
+    same = probe.fit(x, hard, 10, strength=0.03, shares=True)["weight"]
+    np.testing.assert_array_equal(same, probe.fit(x, y, 10, strength=0.03)["weight"])
+    several = probe.fit(x, hard, 10, strength=0.03)["weight"]
+    assert np.abs(several - same).max() > 1e-3  # without the word, ten questions of their own

@@ -79,6 +79,33 @@ def test_a_prefix_is_compiled_and_kept_like_any_backbone(squares: Pixels) -> Non
     assert Network(backbone, backbone.preprocess).digest != Network(plain, plain.preprocess).digest
 
 
+@pytest.mark.parametrize("last", ["blocks.4", "blocks.5", "blocks.6"])
+def test_a_network_that_ends_early_has_the_first_columns(last: str, squares: Pixels) -> None:
+    import torch
+
+    backbone = weights.find(size=SIZE)
+    short = prefix.shortened(replace(backbone, last=last))
+    whole = zoo.trunk(backbone.name, backbone.weights, backbone.stages, backbone.preprocess)
+    with torch.no_grad():
+        expected, found = (each(torch.from_numpy(squares)).numpy() for each in (whole, short))
+    assert found.shape[1] == {"blocks.4": 112, "blocks.5": 304, "blocks.6": 624}[last]
+    np.testing.assert_allclose(found, expected[:, : found.shape[1]], atol=2e-4)
+    left = {name for name, _ in short.named_parameters()}
+    assert not any("conv_head" in name for name in left)
+    assert any("blocks.6" in name for name in left) == (last == "blocks.6")
+    with pytest.raises(ModelError, match=r"pools no stage 'blocks.9'.*blocks.4, blocks.5, blocks.6"):
+        prefix.shortened(replace(backbone, last="blocks.9"))
+
+
+def test_a_network_that_ends_early_is_compiled_under_a_name_of_its_own(squares: Pixels) -> None:
+    backbone = weights.find(size=SIZE)
+    short = replace(backbone, last="blocks.4")
+    assert compiled.graph_path(backbone, backbone.preprocess) != compiled.graph_path(short, short.preprocess)
+    assert Network(backbone, backbone.preprocess).digest != Network(short, short.preprocess).digest
+    vectors = [Network(each, each.preprocess, "onnxruntime").engine.run(squares) for each in (backbone, short)]
+    np.testing.assert_allclose(vectors[1], vectors[0][:, :112], atol=2e-4)
+
+
 def test_only_the_suffix_is_in_the_suffix() -> None:
     backbone = weights.find(size=SIZE)
     halves = prefix.split(backbone, "blocks.4")

@@ -22,10 +22,11 @@ from visum.ship import bundle as bundles
 from visum.ship import verify as proof
 from visum.ship.export import EXPORTERS, RUNNERS, folder, quantise, reference
 from visum.types import Bundle, Manifest
-from visum.workflow import candidate, held
+from visum.workflow import candidate, held, students
 from visum.workflow import export as exporting
 from visum.workflow.export import export
 from visum.workflow.outcome import Run
+from visum.workflow.students import Kind
 
 Photos = dict[str, NDArray[np.uint8]]
 
@@ -240,10 +241,18 @@ def test_the_frontier_is_tried_and_the_best_is_written(shipped: Path, cats_and_c
 def test_sides_that_are_tried(shipped: Path) -> None:
     base = bundles.read(shipped)
     large = replace(base, preprocess=replace(base.preprocess, size=224))
-    assert exporting.plan("torch", "float32", large, True) == [
-        (precision, side) for side in (224, 192, 160) for precision in ("float32", "bfloat16")
+    assert exporting.plan("torch", "float32", large, True)[:2] == [("float32", Kind(224)), ("bfloat16", Kind(224))]
+    assert exporting.plan("onnx", "int8", large, False) == [
+        (each, Kind(224)) for each in ("int8", "bfloat16", "float32")
     ]
-    assert exporting.plan("onnx", "int8", large, False) == [("int8", 224), ("bfloat16", 224), ("float32", 224)]
+    probed = replace(large, architecture={key: large.architecture[key] for key in ("kind", "backbone", "stages")})
+    assert students.kinds(large) == ()  # its head looks at the network's own last features alone
+    ends = [Kind(side, end) for end in ("blocks.6", "blocks.5") for side in (224, 192, 160)]
+    assert students.kinds(probed) == (Kind(192), Kind(160), *ends)
+    assert exporting.plan("onnx", "float32", probed, True)[3:] == [
+        (precision, Kind(side)) for side in (192, 160) for precision in ("float32", "int8")
+    ]
+    assert len(exporting.plan("onnx", "float32", probed, True, taught=True)) == 3 + 2 * 8
 
 
 def test_answers_are_those_of_the_thresholds(shipped: Path) -> None:

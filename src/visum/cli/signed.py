@@ -202,29 +202,28 @@ def _export(settings: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(as_text(asdict(made)))
         return
-    from visum.workflow.candidate import WORDS
+    from visum.workflow.candidate import named
 
     rows = [
         (
-            ("→ " if each.chosen else "• " if each.best else "  ") + WORDS[each.precision],
-            f"{each.size} px",
+            ("→ " if each.chosen else "• " if each.best else "  ") + named(each),
             f"{each.megabytes:.1f} MB",
             f"{each.milliseconds:.1f} ms",
             *(
                 (
                     show.percent(each.accuracy),
                     f"{100 * each.change:+.2f} ({100 * each.low:+.2f} to {100 * each.high:+.2f})",
-                    f"{each.n:,}",
                 )
                 if each.n
-                else ("–", "–", "–")
+                else ("–", "–")
             ),
         )
         for each in made.tried
     ]
-    head = ("precision", "input", "size", "a picture", "accuracy", "change in points", "n")
+    n = max(each.n for each in made.tried)
+    title = f"{made.target}, on one core of this machine" + (f"; {n:,} validation images" if n else "")
     print()
-    show.table(head, rows, f"{made.target}, on one core of this machine", right=(1, 2, 3, 4, 5, 6))
+    show.table(("", "size", "a picture", "accuracy", "change in points"), rows, title, right=(1, 2, 3, 4))
     if any(each.best for each in made.tried):
         print("•  nothing here is at least as accurate, as small and as fast")
     print(

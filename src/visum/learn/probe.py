@@ -38,7 +38,15 @@ _SAMPLE = 8192  # rows that the covariance is estimated from; it decides how fas
 _FOLDED = 1 << 22  # entries of the heads of several folds that are solved for together
 
 
-def fit(x: Vectors, y: Integers, classes: int, *, strength: float = 0.03, weights: Floats | None = None) -> Arrays:
+def fit(
+    x: Vectors,
+    y: Integers | Floats,
+    classes: int,
+    *,
+    strength: float = 0.03,
+    weights: Floats | None = None,
+    shares: bool = False,
+) -> Arrays:
     """The head that minimises mean log loss + strength / 2 · ||W||² over standardised columns (the bias is free).
 
     Args:
@@ -47,26 +55,28 @@ def fit(x: Vectors, y: Integers, classes: int, *, strength: float = 0.03, weight
         classes: K; a class without rows gets a bias far below the others, and no weight.
         strength: > 0.
         weights: float32 ``[N]`` >= 0, how much each row counts; all alike if omitted.
+        shares: ``y`` is float32 ``[N, K]``, rows that sum to 1 over classes that exclude each other: what a teacher answers.
 
     Returns:
         ``{"weight": float32 [D, K], "bias": float32 [K]}``.
     """
-    problem = _Problem(x, y, classes, np.ones(len(x), np.float32) if weights is None else weights)
+    problem = _Problem(x, y, classes, np.ones(len(x), np.float32) if weights is None else weights, shares=shares)
     return problem.head(problem.solve(strength))
 
 
 def search(
     x: Vectors,
-    y: Integers,
+    y: Integers | Floats,
     classes: int,
     judge: Callable[[Arrays], float],
     *,
     strengths: Sequence[float] = STRENGTHS,
+    shares: bool = False,
 ) -> tuple[Arrays, float, list[tuple[float, float]]]:
     """The head of the strength that ``judge`` likes best, with one pass of warm starts from strong to weak.
 
     Args:
-        x, y, classes: as in ``fit``.
+        x, y, classes, shares: as in ``fit``.
         judge: head → loss on validation rows, smaller is better. The search ends after two strengths in a row that
             are worse than the best so far.
         strengths: strongest first.
@@ -74,7 +84,7 @@ def search(
     Returns:
         The head, its strength, and every ``(strength, loss)`` that was tried.
     """
-    problem = _Problem(x, y, classes, np.ones(len(x), np.float32))
+    problem = _Problem(x, y, classes, np.ones(len(x), np.float32), shares=shares)
     best: tuple[float, Arrays, float] | None = None
     tried: list[tuple[float, float]] = []
     worse = 0
@@ -130,21 +140,28 @@ class _Problem:
     Heads lie side by side: a solution is float32 ``[D + 1, G K]``, biases in its last row.
 
     Args:
-        x, y, classes: as in ``fit``.
+        x, y, classes, shares: as in ``fit``.
         weights: float32 ``[N]`` >= 0, how much each row counts.
         inside: bool ``[N, G]``, which rows each head learns from; columns are standardised over all rows.
     """
 
     def __init__(
-        self, x: Vectors, y: Integers, classes: int, weights: Floats, inside: NDArray[np.bool_] | None = None
+        self,
+        x: Vectors,
+        y: Integers | Floats,
+        classes: int,
+        weights: Floats,
+        inside: NDArray[np.bool_] | None = None,
+        *,
+        shares: bool = False,
     ) -> None:
-        self.x, self.several, self.k = x, y.ndim == 2, classes
-        if not self.several and len(y) and (y.min() < 0 or y.max() >= classes):
+        self.x, self.several, self.k = x, y.ndim == 2 and not shares, classes
+        if y.ndim == 1 and len(y) and (y.min() < 0 or y.max() >= classes):
             raise ValueError(f"class numbers from {y.min()} to {y.max()} where 0 to {classes - 1} are expected")
         self.weights = np.asarray(weights / max(float(weights.sum(dtype=np.float64)), 1e-30), np.float32)
         share = self.weights[:, None] if inside is None else self.weights[:, None] * inside
         self.share = share / np.maximum(share.sum(0), np.float32(1e-30))
-        self.y = np.asarray(y, np.float32) if self.several else np.eye(classes, dtype=np.float32)[y]
+        self.y = np.asarray(y, np.float32) if y.ndim == 2 else np.eye(classes, dtype=np.float32)[y]
         self.seen = self.share.T @ self.y > 0  # [G, K]
         self.mean, self.scale = self._moments()
         self.rows: Floats | None = None

@@ -94,16 +94,16 @@ def export(order: Mapping[str, Any]) -> None:
 
     spec = Preprocess.from_json(order["preprocess"])
     tensors = safefile.safe_tensors(order["weights"])
-    stages, ends = tuple(order["stages"]), (order["cut"], order["pool"])
+    stages, ends = tuple(order["stages"]), (order["cut"], order["pool"], order["last"])
     backbone = Backbone(order["name"], tensors, spec, stages, order["digest"], *ends)
     compiled.write_graph(backbone, spec)
 
 
 def ordered(
-    name: str, stages: tuple[str, ...], digest: str, preprocess: Preprocess, weights: str, *, cut: str, pool: str
+    name: str, stages: tuple[str, ...], digest: str, preprocess: Preprocess, weights: str, ends: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What ``export`` takes."""
-    spec = {"preprocess": asdict(preprocess), "weights": weights, "cut": cut, "pool": pool}
+    """What ``export`` takes; ``ends``: cut, pool and last of the backbone."""
+    spec = {"preprocess": asdict(preprocess), "weights": weights, **ends}
     return {"name": name, "stages": list(stages), "digest": digest, **spec}
 
 

@@ -58,7 +58,10 @@ def graph_path(backbone: Backbone, preprocess: Preprocess) -> Path:
 
 def ends(backbone: Backbone) -> list[str]:
     """How a network ends, where that is not as usual: part of everything that is kept of it."""
-    return [backbone.cut] if backbone.cut else [f"pool {backbone.pool}"] if backbone.pool != pools.MEAN else []
+    if backbone.cut:
+        return [backbone.cut]
+    found = [f"pool {backbone.pool}"] if backbone.pool != pools.MEAN else []
+    return [*found, f"last {backbone.last}"] if backbone.last else found
 
 
 def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
@@ -77,7 +80,8 @@ def graph(backbone: Backbone, preprocess: Preprocess) -> Path:
             with explained(Path(waiting), "TMPDIR"):
                 save_file({name: np.asarray(value, order="C") for name, value in backbone.weights.items()}, waiting)
             kept = backbone.name, backbone.stages, backbone.digest
-            order = aside.ordered(*kept, preprocess, waiting, cut=backbone.cut, pool=backbone.pool)
+            ends = {"cut": backbone.cut, "pool": backbone.pool, "last": backbone.last}
+            order = aside.ordered(*kept, preprocess, waiting, ends)
             aside.run("export", order)
     return path
 
@@ -156,9 +160,11 @@ def _cells(pixels: int, cells: int) -> Floats:
 
 
 def _module(backbone: Backbone, preprocess: Preprocess) -> Any:
-    """The PyTorch module of a backbone: the whole network, or its prefix."""
+    """The PyTorch module of a backbone: the whole network, its prefix, or what is left where it ends early."""
     from visum.models import prefix, zoo
 
+    if backbone.last:
+        return prefix.shortened(replace(backbone, preprocess=preprocess))
     if backbone.cut:
         return prefix.split(replace(backbone, preprocess=preprocess), backbone.cut).prefix
     return zoo.trunk(backbone.name, backbone.weights, backbone.stages, preprocess, backbone.pool)

@@ -108,14 +108,42 @@ def split(backbone: Backbone, cut: str) -> Halves:
     return Halves(torch.nn.Sequential(normalise, before, torch.nn.Flatten()).eval(), after, shape, kept)
 
 
-def _graph(
-    last: torch.nn.Module, watched: Sequence[str], cut: str | None, name: str
-) -> tuple[torch.nn.Module, torch.nn.Module, tuple[str, ...]]:
-    """(prefix or an identity, suffix, stages that it pools) of a traced network."""
+def shortened(backbone: Backbone) -> torch.nn.Module:
+    """A network that ends after the stage ``backbone.last``: uint8 pixels ``[B, S, S, 3]`` → the pooled stages up to it.
+
+    Its columns are the first ones of ``zoo.trunk``, and what came after costs nothing any more.
+
+    Raises:
+        ModelError: no such stage is pooled, or the network's Python code cannot be traced.
+    """
     import torch
+
+    network = zoo.loaded(backbone.name, backbone.weights, backbone.preprocess.size)
+    watched = zoo.watched(backbone.name, network, backbone.stages)
+    if backbone.last not in watched:
+        raise ModelError(f"{backbone.name} pools no stage {backbone.last!r}", allowed=", ".join(watched))
+    whole = zoo.Last(network)
+    whole.add_module(pools.PLACE, pools.Joined(pools.MEAN, backbone.weights))
+    graph, calls = _traced(whole, watched, backbone.name)
+    ends = [calls[f"network.{stage}"] for stage in watched[: watched.index(backbone.last) + 1]]
+    output = next(node for node in graph.nodes if node.op == "output")
+    with graph.inserting_before(output):
+        output.replace_input_with(output.args[0], graph.call_module(pools.PLACE, (ends,)))
+    graph.eliminate_dead_code(_kept)
+    return torch.nn.Sequential(zoo.Normalise(backbone.preprocess), _module(whole, graph)).eval()
+
+
+def _traced(root: torch.nn.Module, stages: Sequence[str], name: str) -> tuple[Any, dict[str, Any]]:
+    """The graph of a network, and its calls of modules by their names.
+
+    Args:
+        root: with the network as its ``network``.
+        stages: that must be calls of their own.
+        name: of the network, for people.
+    """
     from torch import fx
 
-    wanted = [f"network.{stage}" for stage in (*watched, *([cut] if cut else ()))]
+    wanted = [f"network.{stage}" for stage in stages]
 
     class Tracer(fx.Tracer):
         """Looks inside a module only where a stage lies within it: whatever the others do in Python stays theirs."""
@@ -123,13 +151,24 @@ def _graph(
         def is_leaf_module(self, module: torch.nn.Module, path: str) -> bool:
             return not any(stage.startswith(f"{path}.") for stage in wanted)
 
-    def traced() -> tuple[fx.Graph, dict[str, fx.Node]]:
-        try:
-            graph = Tracer().trace(last)
-        except Exception as error:  # of any kind: Python code that asks a tensor for its value cannot be traced
-            why = (str(error) or type(error).__name__).splitlines()[0]
-            raise ModelError(f"{name} cannot be cut: {why}", next="--cut none, or another --backbone") from error
-        return graph, {str(node.target): node for node in graph.nodes if node.op == "call_module"}
+    try:
+        graph = Tracer().trace(root)
+    except Exception as error:  # of any kind: Python code that asks a tensor for its value cannot be traced
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{name} cannot be cut: {why}", next="--cut none, or another --backbone") from error
+    return graph, {str(node.target): node for node in graph.nodes if node.op == "call_module"}
+
+
+def _graph(
+    last: torch.nn.Module, watched: Sequence[str], cut: str | None, name: str
+) -> tuple[torch.nn.Module, torch.nn.Module, tuple[str, ...]]:
+    """(prefix or an identity, suffix, stages that it pools) of a traced network."""
+    import torch
+
+    stages = (*watched, *([cut] if cut else ()))
+
+    def traced() -> tuple[Any, dict[str, Any]]:
+        return _traced(last, stages, name)
 
     before: torch.nn.Module = torch.nn.Identity()
     if cut is not None:

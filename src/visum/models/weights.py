@@ -39,6 +39,7 @@ class Backbone:
         cut: the stage after which the network ends: its output is then that stage's feature map, flattened, instead of
             pooled embeddings (see ``models.prefix``). "" for the whole network.
         pool: how the last map is pooled, of ``models.pools``; its tensors are among the weights.
+        last: the stage that is pooled last: what follows it is left out, the network's own features too. "" for none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Backbone:
     digest: str
     cut: str = ""
     pool: str = pools.MEAN
+    last: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ def of_bundle(bundle: Bundle) -> Backbone:
     tensors = {name[9:]: value for name, value in bundle.weights.items() if name.startswith("backbone.")}
     stages = tuple(bundle.architecture["stages"])
     name, pool = str(bundle.architecture["backbone"]), str(bundle.architecture.get("pool", pools.MEAN))
-    return Backbone(name, tensors, bundle.preprocess, stages, digest_of_weights(tensors), pool=pool)
+    last = str(bundle.architecture.get("last", ""))
+    return Backbone(name, tensors, bundle.preprocess, stages, digest_of_weights(tensors), pool=pool, last=last)
 
 
 def prepared(name: str) -> bool:

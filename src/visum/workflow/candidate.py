@@ -24,6 +24,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("tensorflow", "litert", "jax", "tensorrt"), ("float32",)),
 }
 """Targets that do not take every precision."""
+WHOLE, OWN, TAUGHT = "whole", "own", "taught"
 TIMED = 9
 """Runs of one picture, of which the median counts."""
 
@@ -37,6 +38,7 @@ class Candidate:
         bundle: whose answers it gives; of another input size than the one shipped where a smaller one was tried.
         files: name → bytes.
         run: uint8 ``[N, H, W, 3]`` → probabilities float32 ``[N, K]``.
+        head: own, or taught.
     """
 
     target: str
@@ -44,6 +46,7 @@ class Candidate:
     bundle: Bundle
     files: Mapping[str, bytes]
     run: Callable[[Pixels], Floats]
+    head: str = OWN
 
     @property
     def megabytes(self) -> float:
@@ -58,6 +61,8 @@ class Measured:
     Attributes:
         precision: float32, bfloat16 or int8.
         size: input side in pixels.
+        network: whole, or the stage after which it ends.
+        head: own, or taught by the bundle (``workflow.students``).
         megabytes: of the graph.
         milliseconds: for one picture on one core of this machine, resize included; median.
         accuracy: share of n validation images that it answers right (every class, when multilabel); NaN where none were asked.
@@ -69,6 +74,8 @@ class Measured:
 
     precision: str
     size: int
+    network: str
+    head: str
     megabytes: float
     milliseconds: float
     accuracy: float = np.nan
@@ -78,6 +85,23 @@ class Measured:
     n: int = 0
     best: bool = False
     chosen: bool = False
+
+
+def words(size: int, last: str) -> str:
+    """A student by name.
+
+    Args:
+        size: input side in pixels.
+        last: the stage that its network ends after; "" for the whole one.
+    """
+    return f"{size} px" + (f" to {last}" if last else "")
+
+
+def named(found: Measured) -> str:
+    """One candidate by name."""
+    end = "" if found.network == WHOLE else found.network
+    taught = ", taught" if found.head == TAUGHT else ""
+    return f"{WORDS[found.precision]} at {words(found.size, end)}{taught}"
 
 
 def check_precision(target: str, precision: str) -> None:
@@ -95,7 +119,14 @@ def check_precision(target: str, precision: str) -> None:
         )
 
 
-def make(target: str, precision: str, bundle: Bundle, facts: Mapping[str, Any], table: Manifest | None) -> Candidate:
+def make(
+    target: str,
+    precision: str,
+    bundle: Bundle,
+    facts: Mapping[str, Any],
+    table: Manifest | None,
+    head: str = OWN,
+) -> Candidate:
     """Export in memory.
 
     Args:
@@ -103,6 +134,7 @@ def make(target: str, precision: str, bundle: Bundle, facts: Mapping[str, Any], 
         bundle: of what.
         facts: kept in the graph.
         table: validation images, for int8.
+        head: the bundle's own, or taught.
     """
 
     def network(backbone: Backbone, spec: Preprocess) -> Any:
@@ -114,7 +146,7 @@ def make(target: str, precision: str, bundle: Bundle, facts: Mapping[str, Any], 
         return plain
 
     files = EXPORTERS[target](bundle, {**facts, "precision": precision}, network)
-    return Candidate(target, precision, bundle, files, proving(target, files))
+    return Candidate(target, precision, bundle, files, proving(target, files), head)
 
 
 def milliseconds(run: Callable[[Pixels], Floats], picture: Pixels) -> float:
@@ -139,8 +171,10 @@ def measured(
         right: row → whether the bundle answers it right, as ``reference_right`` says.
         step: told of finished images.
     """
-    size = made.bundle.preprocess.size
-    plain = Measured(made.precision, size, made.megabytes, milliseconds(made.run, picture))
+    b = made.bundle
+    network = str(b.architecture.get("last", "")) or WHOLE
+    quick = milliseconds(made.run, picture)
+    plain = Measured(made.precision, b.preprocess.size, network, made.head, made.megabytes, quick)
     if table is None:
         return plain
     seen = answered(made.bundle, table, lambda pictures: np.concatenate([made.run(p[None]) for p in pictures]), step)

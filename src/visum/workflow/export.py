@@ -14,7 +14,7 @@ from visum import __version__, storage
 from visum.config import Duration
 from visum.data.decode import EXTRA_FORMATS, decode
 from visum.errors import BundleError, ModelError, UsageError
-from visum.runtime import Stages, interruptible, versions
+from visum.runtime import Stage, Stages, interruptible, versions
 from visum.ship import bundle as bundles
 from visum.ship import export as targets
 from visum.ship import verify as proof
@@ -22,9 +22,10 @@ from visum.ship.export import folder, reference, whole
 from visum.ship.export.folder import Export
 from visum.ship.verify import Verification
 from visum.types import Bundle, Floats, Pixels
-from visum.workflow import candidate, held
-from visum.workflow.candidate import Candidate, Measured
+from visum.workflow import candidate, held, students
+from visum.workflow.candidate import Candidate, Measured, named, words
 from visum.workflow.checked import checked
+from visum.workflow.students import Kind
 
 Target = Literal["onnx", "openvino", "torch", "tensorflow", "litert", "jax", "tensorrt"]
 VERSIONS = ("visum", "onnx", "onnxruntime", "openvino", "torch", "jax", "tensorflow", "ai-edge-litert")
@@ -33,8 +34,6 @@ TOLERANCE = 1e-4
 """Largest difference of a probability in float32, on any machine: golden images halve exactly (``reference.halving``)."""
 DROP = 0.005
 """Share of validation images that a lower precision may lose before another is taken."""
-SMALLER, STEP, LEAST = (0.86, 0.71), 32, 64
-"""Shares of the input side that are tried besides, in steps of so many pixels, down to so many."""
 FALLBACKS = {"int8": ("int8", "bfloat16", "float32"), "bfloat16": ("bfloat16", "float32"), "float32": ("float32",)}
 
 
@@ -81,8 +80,9 @@ def export(
         to: onnx, openvino, torch, tensorflow, litert, jax or tensorrt; the last four need their own packages, tensorrt a GPU.
         int8: compute in integers, calibrated with validation images; bf16 or float32 where that loses too much.
         bf16: weights in bfloat16, half as large; float32 where that loses too much.
-        max_drop: points of validation accuracy that may be lost, 0.5 unless told; without int8 and bf16, every precision is tried
-            at several input sizes, and the fastest that loses no more is written.
+        max_drop: points of validation accuracy that may be lost, 0.5 unless told; without int8 and bf16, every precision is
+            tried, and so are students: smaller inputs and shorter networks, their heads taught by the bundle where the train
+            images of its run are there. The fastest that loses no more is written.
         target_latency: for one picture on one core, e.g. 10ms: everything is tried, and the most accurate that is fast enough
             and loses no more than max_drop is written.
         data: labelled images to calibrate with and to judge by, as for train; omitted: the validation images of the run that the
@@ -114,27 +114,43 @@ def export(
             stage.detail = f"{len(golden)} golden images"
         with stages.stage("ask the bundle", len(table) if table is not None else 0) as stage:
             right = candidate.reference_right(shipped, table, stage.step) if table is not None else {}
-        proof_of = Proof(golden)
+            pupils = students.pupils(bundle, shipped) if search and table is not None else None
+        proof_of, school = Proof(golden), None
+        if pupils is not None and table is not None and students.kinds(shipped):
+            with stages.stage("ask about train images", len(pupils)) as stage:
+                school = students.school(shipped, pupils, table, stage.step)
+                stage.detail = f"{len(school.train):,} images to learn from"
         tried, made = list[Measured](), list[Candidate]()
-        for precision, size in plan(to, wanted, shipped, search):
-            part = replace(shipped, preprocess=replace(shipped.preprocess, size=size))
-            with stages.stage(f"{to} {candidate.WORDS[precision]} {size} px", len(right)) as stage:
-                try:
-                    made.append(candidate.make(to, precision, part, facts(part), table))
-                except ModelError as error:  # a network that is made for one size only
-                    if size == shipped.preprocess.size:
-                        raise
-                    stage.detail = error.got
-                    continue
-                tried.append(candidate.measured(made[-1], proof_of.pictures(part)[0], table, right, stage.step))
-                stage.detail = said(tried[-1])
+        parts = {Kind(shipped.preprocess.size): shipped}
+        for precision, kind in plan(to, wanted, shipped, search, taught=school is not None):
+            own = parts.get(kind) is shipped
+            head = candidate.OWN if own or school is None else candidate.TAUGHT
+            try:
+                if kind not in parts:
+                    learns = len(school.train) + len(school.held) if school is not None else 0
+                    with stages.stage(f"student: {words(kind.size, kind.last)}", learns) as stage:
+                        parts[kind] = student(shipped, kind, school, stage)
+                with stages.stage(
+                    f"{to} {candidate.WORDS[precision]} {words(kind.size, kind.last)}", len(right)
+                ) as stage:
+                    made.append(candidate.make(to, precision, parts[kind], facts(parts[kind]), table, head))
+                    tried.append(
+                        candidate.measured(made[-1], proof_of.pictures(parts[kind])[0], table, right, stage.step)
+                    )
+                    stage.detail = said(tried[-1])
+            except (
+                ModelError
+            ):  # a network that is made for one size only, or that cannot end early, has no such student
+                if own:
+                    raise
+                continue
             if not search and tried[-1].change >= -drop:
                 break
         limit = 1e3 * target_latency if target_latency is not None else None
         at = candidate.choice(tried, drop, limit) if search else len(tried) - 1
         if at is None:
             raise ModelError(
-                f"nothing that was tried will do: {'; '.join(map(named, tried))}",
+                f"nothing that was tried will do: {'; '.join(f'{named(each)}: {said(each)}' for each in tried)}",
                 allowed=f"a loss of at most {100 * drop:g} points" + (f" within {limit:g} ms" if limit else ""),
                 next="another --max-drop or --target-latency, or a bundle that was trained with a smaller --size",
             )
@@ -160,24 +176,35 @@ def beside(bundle: Path, target: str, precision: str) -> Path:
     return bundles.locate(bundle).parent / "exports" / name
 
 
-def plan(target: str, wanted: str, bundle: Bundle, search: bool) -> list[tuple[str, int]]:
-    """(precision, input side) of what is made, in this order: what was asked for with its fallbacks, or everything.
+def plan(target: str, wanted: str, bundle: Bundle, search: bool, *, taught: bool = False) -> list[tuple[str, Kind]]:
+    """(precision, student) of what is made, in this order: what was asked for with its fallbacks, or everything.
 
-    Sides below the bundle's own are those of the same network without any training; ensembles keep theirs.
+    Args:
+        target, wanted: what was asked for.
+        bundle: of what; ensembles and classical models have no students.
+        search: whether everything is tried.
+        taught: whether students can be taught. If not, they are the same network and head at smaller sides. bfloat16 is left
+            out for them: it is as quick as float32, and int8 is smaller.
     """
-    size = bundle.preprocess.size
+    own = Kind(bundle.preprocess.size)
     if not search:
-        return [(precision, size) for precision in FALLBACKS[wanted]]
+        return [(precision, own) for precision in FALLBACKS[wanted]]
     able = candidate.PRECISIONS.get(target, tuple(candidate.WORDS))
-    sides = {size}
-    if bundle.architecture.get("kind") == "probe":
-        sides |= {round(size * share / STEP) * STEP for share in SMALLER}
-    return [(precision, side) for side in sorted(sides, reverse=True) if side >= LEAST for precision in able]
+    others = [kind for kind in students.kinds(bundle) if taught or not kind.last]
+    quick = [precision for precision in able if precision != "bfloat16"]
+    return [(each, own) for each in able] + [(each, kind) for kind in others for each in quick]
 
 
-def named(found: Measured) -> str:
-    """One candidate by name and in a line."""
-    return f"{candidate.WORDS[found.precision]} at {found.size} px: {said(found)}"
+def student(shipped: Bundle, kind: Kind, school: students.School | None, stage: Stage) -> Bundle:
+    """A smaller bundle: taught, or the same one at another side.
+
+    Raises:
+        ModelError: this network cannot be made so.
+    """
+    if school is None:
+        return replace(shipped, preprocess=replace(shipped.preprocess, size=kind.size))
+    stage.detail = f"head taught with {len(school.train):,} images"
+    return school.student(kind, stage.step)
 
 
 def said(found: Measured) -> str:
