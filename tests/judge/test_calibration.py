@@ -112,7 +112,7 @@ def test_scikit_learn_says_the_same_of_each_calibrator() -> None:
 
 
 def test_words_for_the_good_and_the_bad() -> None:
-    known, good = simulated(300, 0, bias=False), simulated(1500, 1, bias=False)
+    known, good = simulated(300, 0, bias=False), simulated(3000, 1, bias=False)
     assert calibration_block(known, replace(good, temperature=3.0))["verdict"] == "good"
     found = calibration_block(known, replace(known))
     assert found["verdict"] == "poor"
