@@ -1,4 +1,4 @@
-"""Maps: those of captum, where it has the method; laws, where a law is known; a planted cause, where the answer is known."""
+"""Maps obey their laws; what does not exist is named."""
 
 from __future__ import annotations
 
@@ -9,40 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from subjects import NAME, SIZE, bundled, subject_of
 
 from visum.errors import ModelError, UsageError
-from visum.explain import attribution, cams, gradients, hiding, randomised
+from visum.explain import attribution, gradients, hiding, randomised
 from visum.explain.subject import Subject
-from visum.models import differentiable, weights, zoo
+from visum.models import differentiable
 from visum.types import Bundle, Pixels, Preprocess
-
-NAME, SIZE = "cnn:widths=8-16-24", 64
-
-
-def bundled(name: str, size: int, k: int = 3) -> Bundle:
-    """An untrained network with a random head on all its stages."""
-    base = weights.untrained(name, size=size, seed=1)
-    trunk = zoo.trunk(base.name, base.weights, base.stages, base.preprocess)
-    import torch
-
-    wide = trunk(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
-    head = np.random.default_rng(0).normal(size=(wide, k)).astype(np.float32)
-    tensors = {f"backbone.{key}": value for key, value in base.weights.items()}
-    tensors |= {"head.weight": head, "head.bias": np.zeros(k, np.float32)}
-    kind = {"kind": "probe", "backbone": name, "stages": list(base.stages)}
-    return Bundle("multiclass", ("a", "b", "c")[:k], kind, base.preprocess, tensors)
-
-
-def subject_of(bundle: Bundle, layer: str = "") -> Subject:
-    import torch
-
-    network = differentiable.of_bundle(bundle)
-
-    def answer(squares: Pixels) -> NDArray[np.float32]:
-        with torch.no_grad():
-            return np.asarray(network(differentiable.pixels(squares)).numpy())
-
-    return Subject(answer, bundle.task, bundle.preprocess.background, network, layer)
 
 
 @pytest.fixture(scope="module")
@@ -60,50 +33,6 @@ TARGET, NONE = np.array([1]), np.array([-1])
 
 def alike(one: Any, other: Any) -> float:
     return float(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1])
-
-
-def test_gradcam_is_captums(subject: Subject, square: Pixels) -> None:
-    from captum.attr import LayerGradCam
-
-    assert subject.network is not None
-    name = cams.layer(subject.network, 5)
-    theirs = LayerGradCam(subject.network.forward, subject.network.module(name)).attribute(
-        differentiable.pixels(square[None]).requires_grad_(True), target=1, relu_attributions=True
-    )
-    ours = cams.maps(replace(subject, layer=name), square[None], TARGET, NONE, cams.gradcam)
-    assert ours.max() > 0
-    np.testing.assert_allclose(ours[0], theirs[0, 0].detach().numpy(), rtol=1e-3, atol=1e-6)
-
-
-def test_integrated_gradients_are_captums_and_complete(subject: Subject, square: Pixels) -> None:
-    import torch
-    from captum.attr import IntegratedGradients
-
-    assert subject.network is not None
-    x = differentiable.pixels(square[None])
-    base = torch.full_like(x, 127)
-    theirs = IntegratedGradients(subject.network.forward).attribute(x, base, target=1, n_steps=50).sum(1)[0]
-    ours = gradients.integrated_gradients(subject, square, 1, -1)
-    assert alike(ours, theirs.numpy()) >= 0.999
-    blank = np.full_like(square, 127)
-    logits = subject.answer(np.stack([square, blank]))[:, 1]
-    assert ours.sum() == pytest.approx(float(logits[0] - logits[1]), rel=0.01)
-
-
-def test_occlusion_is_captums(subject: Subject, square: Pixels) -> None:
-    from captum.attr import Occlusion
-
-    assert subject.network is not None
-
-    def told(x: Any) -> Any:
-        z = subject.network(x)  # type: ignore[misc]
-        return z[:, 1] - z[:, [0, 2]].logsumexp(1)
-
-    theirs = Occlusion(told).attribute(
-        differentiable.pixels(square[None]), (3, 8, 8), strides=(3, 8, 8), baselines=127.0
-    )[0, 0]
-    ours = hiding.occlusion(subject, square, 1, -1, grid=8)
-    assert alike(ours, theirs.numpy()) >= 0.999
 
 
 def test_kernel_shap_is_exact_on_sums(square: Pixels) -> None:

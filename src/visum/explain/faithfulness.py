@@ -142,6 +142,9 @@ def beaten(found: float, nulls: Floats, away: Floats, falls: Floats) -> float:
 def sensitivity_n(heat: Floats, away: Floats, falls: Floats) -> float:
     """Correlation between what masks hide of the map and how far the score falls (Ancona et al. 2018, section 4).
 
+    They hide the same number of pixels each time; here the number varies, and what it alone foretells is taken out of both sides
+    (a partial correlation), so that a map that is the same everywhere foretells nothing.
+
     Args:
         heat: float ``[S, S]``.
         away: float ``[N, S, S]``: the share of each pixel that was taken out, 0 … 1.
@@ -154,11 +157,15 @@ def sensitivity_n(heat: Floats, away: Floats, falls: Floats) -> float:
 
 
 def _sensitivities(maps: Floats, away: Floats, falls: Floats) -> NDArray[np.float64]:
-    sums = maps.reshape(len(maps), -1).astype(np.float64) @ away.reshape(len(away), -1).T.astype(np.float64)
-    x, y = sums - sums.mean(axis=1, keepdims=True), np.asarray(falls, np.float64) - falls.mean()
-    sizes = np.linalg.norm(x, axis=1) * np.linalg.norm(y)
-    told = np.linalg.norm(x, axis=1) > 1e-9 * np.linalg.norm(sums, axis=1)
-    return np.where(told & (sizes > 0), x @ y / np.where(sizes > 0, sizes, 1), 0.0)
+    hidden = away.reshape(len(away), -1).astype(np.float64)
+    sums = hidden @ maps.reshape(len(maps), -1).T.astype(np.float64)
+    known = np.stack([np.ones(len(away)), hidden.mean(axis=1)], axis=1)
+    both = np.column_stack([falls, sums])
+    left = both - known @ np.linalg.lstsq(known, both, rcond=None)[0]
+    sizes, before = np.linalg.norm(left, axis=0), np.linalg.norm(both, axis=0)
+    told = sizes > 1e-6 * np.maximum(before, 1e-30)
+    left = np.where(told, left / np.where(told, sizes, 1), 0)
+    return np.asarray(left[:, 1:].T @ left[:, 0])
 
 
 def infidelity(heat: Floats, away: Floats, falls: Floats) -> float:

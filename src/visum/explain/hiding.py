@@ -58,9 +58,11 @@ def ridge(
     return np.asarray(np.linalg.solve(gram + strength * np.eye(x.shape[1]), (a * weight[:, None]).T @ b))
 
 
-def lime(subject: Subject, square: Pixels, target: int, contrast: int, samples: int = SAMPLES) -> Floats:
+def lime(
+    subject: Subject, square: Pixels, target: int, contrast: int, samples: int = SAMPLES, number: int = SEGMENTS
+) -> Floats:
     """A linear model of which superpixels are seen (Ribeiro et al. 2016, algorithm 1): its coefficients, float32 ``[S, S]``."""
-    parts = segments(square)
+    parts = segments(square, number)
     draw = np.random.default_rng(subject.seed)
     kept = draw.random((samples, parts.max() + 1)) < 0.5
     kept[0] = True
@@ -70,13 +72,15 @@ def lime(subject: Subject, square: Pixels, target: int, contrast: int, samples: 
     return np.asarray(found[parts], np.float32)
 
 
-def kernel_shap(subject: Subject, square: Pixels, target: int, contrast: int, samples: int = SAMPLES) -> Floats:
+def kernel_shap(
+    subject: Subject, square: Pixels, target: int, contrast: int, samples: int = SAMPLES, number: int = SEGMENTS
+) -> Floats:
     """Shapley values of superpixels by weighted regression (Lundberg & Lee 2017, theorem 2), each spread over its pixels.
 
     Sizes of coalitions are drawn by their share of the kernel's weight, each with its complement; that all values sum to
     evidence(picture) - evidence(blank) is solved for exactly.
     """
-    parts = segments(square)
+    parts = segments(square, number)
     number = int(parts.max()) + 1
     ends = _answers(subject, square, parts, np.array([[True] * number, [False] * number]), (target, contrast))
     whole = float(ends[0] - ends[1])
