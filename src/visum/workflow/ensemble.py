@@ -22,7 +22,7 @@ from visum.models import predict as running
 from visum.runtime import Stages, interruptible
 from visum.ship import bundle as shipping
 from visum.types import Bundle, Manifest, Predictions, Score, in_split, probabilities, rows, targets
-from visum.workflow import blend, origin, outcome, ready, record, reference
+from visum.workflow import blend, origin, outcome, promise, ready, record, reference
 from visum.workflow.checked import checked
 
 SOUP = "soup"
@@ -190,6 +190,7 @@ def ensemble(
                 facts.update(data=record.data_facts(table, rejected, data), members=[asdict(each) for each in members])
                 notes = _notes(facts, blocks, [b for _, b in named], members, combine)
                 made = reference.equipped(replace(made, notes=notes), table, model)
+                made = promise.equip(made, answers, table, model)
                 shipping.write(made, out / "bundle", outcome.golden(table, model))
                 storage.write_json(out / "metrics.json", _metrics(made, said, members, blocks, combine))
                 if runs := [run for run in beside if run is not None]:

@@ -27,7 +27,7 @@ from visum.runtime import Stages, interruptible
 from visum.ship import bundle as bundles
 from visum.ship import report
 from visum.types import Embeddings, Fit, Task, in_split, probabilities, rows
-from visum.workflow import attempts, audit, beside, crew, logs, origin, outcome, plan, ready, record, reference
+from visum.workflow import attempts, audit, beside, crew, logs, origin, outcome, plan, promise, ready, record, reference
 from visum.workflow import ladder as climbing
 from visum.workflow import teacher as teachers
 from visum.workflow import tuning as tunings
@@ -335,7 +335,7 @@ def train(
             data_block = record.data_facts(table, [{"id": e.path, "reason": e.reason} for e in bad], data)
             facts.update(data=data_block, backbone=base.name, preprocess=asdict(spec), seconds=stages.seconds())
             made = replace(made, notes=outcome.notes(facts, blocks, findings, best, backbone))
-            made = reference.equipped(made, table, model)
+            made = promise.equip(reference.equipped(made, table, model), answers, table, model)
             bundles.write(made, folder / "bundle", outcome.golden(table, model))
             for number, each in enumerate((each for rung in rungs for each in rung.snapshots), 1):
                 one = outcome.bundle(each, base, spec, each.validation, table)
