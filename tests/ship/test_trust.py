@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visum.judge import background, calibrate, slices
+from visum.judge import background, calibrate, intervals, risk, slices
 from visum.ship import trust
 from visum.ship.trust import figures, verdicts
-from visum.types import column
+from visum.types import Predictions, column
 
 HOSTILE = "<script>alert(1)</script>\u202e"
 
@@ -32,7 +32,28 @@ def _slices() -> dict[str, Any]:
 def _calibration(gap: float) -> dict[str, Any]:
     p = np.full((300, 2), 0.5, np.float32)
     bins = calibrate.reliability(p, np.zeros(300, np.int64), "multiclass")
-    return {"n": 300, "ece": share(gap, gap - 0.01, gap + 0.02), "bins": bins}
+    return {"n": 300, "ece": share(gap, gap - 0.03, gap + 0.03), "reliability": bins}
+
+
+def _abstention(knows: bool) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    right = rng.random(300) < 0.8
+    sure = np.where(right, 0.9, 0.6) if knows else rng.permutation(np.where(right, 0.9, 0.6))
+    p = np.stack([sure, 1 - sure], 1).astype(np.float32)
+    labels = np.where(right, 0, 1)
+    return risk.risk_block(Predictions(column([str(k) for k in range(300)]), np.log(p), labels, ("a", "b"), "binary"))
+
+
+def _drift(alarms: dict[str, str], false: int) -> dict[str, Any]:
+    kinds = [
+        {"kind": kind, "question": kind, "status": alarms.get(kind, "quiet"), "sentence": f"{kind} {HOSTILE}"}
+        for kind in ("covariate", "label", "concept", "unknown")
+    ]
+    low, high = (float(end) for end in intervals.wilson(false, 60))
+    quiet = {"windows": 20, "n": 60, "alarms": false, "low": low, "high": high, "expected": 0.05}
+    planted = [{"name": HOSTILE, "kind": "label", "n": 80, "found": ["label"]}]
+    found = [kind for kind, status in alarms.items() if status == "alarm"]
+    return {"n": 300, "reference": 340, "kinds": kinds, "alarms": found, "check": {"quiet": quiet, "planted": planted}}
 
 
 def _shortcut(severity: str) -> dict[str, Any]:
@@ -48,9 +69,21 @@ def _background(outer: int, inner: int) -> dict[str, Any]:
 
 BLOCKS: dict[str, list[tuple[dict[str, Any], str]]] = {
     "calibration": [(_calibration(0.02), "good"), (_calibration(0.07), "watch"), (_calibration(0.2), "bad")],
+    "abstention": [(_abstention(True), "good"), (_abstention(False), "watch")],
     "slices": [(_slices(), "bad")],
     "shortcut": [(_shortcut(""), "good"), (_shortcut("warning"), "watch"), (_shortcut("serious"), "bad")],
-    "background": [(_background(80, 200), "good"), (_background(220, 230), "watch"), (_background(250, 150), "bad")],
+    "background": [
+        (_background(80, 200), "good"),
+        (_background(220, 230), "watch"),
+        (_background(120, 122), "watch"),
+        (_background(250, 150), "bad"),
+    ],
+    "drift": [
+        (_drift({}, 3), "good"),
+        (_drift({"label": "alarm"}, 3), "watch"),
+        (_drift({"concept": "alarm"}, 0), "bad"),
+        (_drift({}, 30), "bad"),
+    ],
 }
 
 
@@ -127,7 +160,7 @@ def test_the_page_is_whole_and_escapes_what_strangers_wrote() -> None:
         {"image": "https://example.org/x.jpg", "caption": "not ours"},
     ]
     left = {"skipped": HOSTILE, "lacks": "time", "next": ""}
-    text = trust.text(_made(**blocks, drift=left), report=True)
+    text = trust.text(_made(**blocks, another=left), report=True)
     page = _parsed(text)
     assert "script" not in page.tags
     assert "\u202e" not in text

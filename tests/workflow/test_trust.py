@@ -234,7 +234,7 @@ def test_the_planted_shortcut_is_found_and_its_absence_is_not(photos: dict[str, 
 @pytest.fixture(scope="module")
 def garments(clothing: Path) -> list[tuple[Path, str]]:
     classes = ("pants", "shoes", "t-shirt", "longsleeve")
-    return [(path, name) for name in classes for path in sorted((clothing / "train" / name).iterdir())[:70]]
+    return [(path, name) for name in classes for path in sorted((clothing / "train" / name).iterdir())[:50]]
 
 
 @pytest.mark.slow
@@ -273,6 +273,6 @@ def test_a_model_that_learnt_the_border_is_found_out(
     assert (found["shortcut"]["verdict"] == "bad") == planted
     if planted:
         assert found["background"]["verdict"] in ("watch", "bad")
-        assert found["background"]["outer"]["value"] > 0.9
+        assert found["background"]["outer"]["low"] > found["background"]["chance"]
     else:
         assert found["background"]["verdict"] == "good"

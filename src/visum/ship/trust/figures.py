@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from visum.ship.report import charts, words
 from visum.ship.report.words import Json, percent, plural
+from visum.ship.trust import plots
 
 GROUPS = 14
 """Groups that are drawn, worst first; the others are in a table behind a fold."""
@@ -17,10 +18,75 @@ GROUPS = 14
 def calibration(block: Json) -> dict[str, Any]:
     """The reliability diagram."""
     return {
-        "figure": charts.reliability(block["bins"]),
+        "figure": charts.reliability(block["reliability"]),
         "key": "On the dashed line, confidence can be taken at its word; below it the model is too sure, above it too modest. "
         "Lines are 95\u202f% intervals.",
     }
+
+
+def abstention(block: Json) -> dict[str, Any]:
+    """Risk against coverage."""
+    best = block["measures"][0]
+    points = [(coverage, risk, low, high) for coverage, risk, low, high in best["curve"]]
+    whole = block["risk"]["value"]
+    top = max(0.1, min(1.0, 1.6 * max(whole, *(risk for _, risk, _, _ in points[len(points) // 10 :]))))
+    ticks = [(share / 4, f"{25 * share}") for share in range(5)]
+    drawn = plots.lines(
+        [plots.Line("surest first", points)],
+        title="Share of wrong answers at each share of answered images",
+        across="how many of the images it answers, %",
+        up="wrong among them, %",
+        ticks=ticks,
+        high=top,
+        level=(whole, "in any order"),
+    )
+    return {
+        "figure": drawn,
+        "key": "Images are answered surest first, from left to right. The further the line stays below the dashed one, the "
+        "more its doubts are worth; the shade is a 95\u202f% interval.",
+    }
+
+
+def drift(block: Json) -> dict[str, Any]:
+    """The four questions of ``visum monitor``, and how the alarm did where the answer is known."""
+    words_ = {
+        "alarm": "changed",
+        "quiet": "as before",
+        "unclear": "unclear",
+        "too_few": "too few",
+        "not_judged": "not judged",
+    }
+    listed = [
+        {
+            "name": each["question"],
+            "mark": words_[each["status"]],
+            "kind": "watch" if each["status"] == "alarm" else "good" if each["status"] == "quiet" else "none",
+            "text": each["sentence"],
+        }
+        for each in block["kinds"]
+    ]
+    check = block["check"]
+    if check is not None:
+        quiet = check["quiet"]
+        listed.append(
+            {
+                "name": "Does the alarm keep quiet where nothing has changed?",
+                "mark": f"{quiet['alarms']} of {quiet['n']}",
+                "kind": "none",
+                "text": f"{quiet['windows']} windows of validation images against the others: {quiet['alarms']} of "
+                f"{quiet['n']} tests rang ({words.interval(quiet)}); {percent(quiet['expected'], 0)} are to be expected.",
+            }
+        )
+        listed += [
+            {
+                "name": "Does it ring where something has changed?",
+                "mark": "found" if each["kind"] in each["found"] else "missed",
+                "kind": "good" if each["kind"] in each["found"] else "watch",
+                "text": f"Planted: {each['name']} ({plural(each['n'], 'image')}).",
+            }
+            for each in check["planted"]
+        ]
+    return {"listed": listed}
 
 
 def slices(block: Json) -> dict[str, Any]:
@@ -128,9 +194,11 @@ def ranged(group: Json, line: float) -> Markup:
 
 FIGURES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "calibration": calibration,
+    "abstention": abstention,
     "slices": slices,
     "shortcut": shortcut,
     "background": background,
+    "drift": drift,
 }
 """Step → what the template lays out: ``figure`` (SVG), ``dots``, ``bars``, ``key`` (how to read it) …"""
 
@@ -145,6 +213,7 @@ def of(name: str, block: Json) -> dict[str, Any]:
         "key": "",
         "rare": [],
         "few": [],
+        "listed": [],
         "more": [],
     }
     if "skipped" in block or name not in FIGURES:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from visum.ship.report.words import Json, percent, plural
+from visum.ship.report.words import THIN, Json, percent, plural
 
 VERDICTS = ("bad", "watch", "good", "not enough data", "skipped")
 """Worst first."""
 QUESTIONS: Mapping[str, str] = {
     "calibration": "Can its confidence be believed?",
+    "abstention": "Does it know when it does not know?",
     "slices": "Is it as good on every kind of picture?",
     "shortcut": "Does the border give the class away?",
     "background": "Does it look at the subject?",
+    "drift": "Are these images like those it was validated with?",
 }
 """What each step asks; a step that is not here is called by its name."""
-ECE = {"watch": 0.05, "bad": 0.1}
-"""Calibration error from which on confidence is to be watched; from this lower end on it is not to be believed."""
+ECE = 0.05
+"""Calibration error beyond which confidence is to be watched; if the lower end lies beyond, too, it is not to be believed."""
 WORSE = 0.1
 """How far below the whole the upper end of the worst group must lie to be bad."""
 KEPT = 0.5
@@ -70,19 +72,40 @@ def _calibration(block: Json) -> Said:
         return Said(
             "not enough data", f"{told}; there are too few answers for an interval.", "Judge it on more images."
         )
-    if low >= ECE["bad"]:
+    told_todo = str((block.get("told") or {}).get("advice") or "")
+    if low > ECE:
         return Said(
             "bad",
             f"{told}: its percentages cannot be believed.",
-            "Do not act on its percentages. Fit the temperature on validation images like the ones it will see, or train again.",
+            f"Do not act on its percentages. {told_todo}".strip(),
         )
-    if value >= ECE["watch"]:
+    if value > ECE:
         return Said(
             "watch",
             f"{told}: its percentages are roughly right.",
-            "Leave a margin where you act on a percentage, or calibrate on more validation images.",
+            f"Leave a margin where you act on a percentage. {told_todo}".strip(),
         )
     return Said("good", f"{told}: its percentages can be taken at their word.")
+
+
+def _abstention(block: Json) -> Said:
+    best, whole = block["measures"][0], block["risk"]
+    some = best["at"]["0.8"]
+    if not whole["value"]:
+        return Said(
+            "good", f"It is wrong on none of these images ({_n(block)}), so that there is nothing to keep silent about."
+        )
+    told = (
+        f"It is wrong on {percent(whole['value'])} of the images ({_range(whole['low'], whole['high'])}; {_n(block)}); "
+        f"of the 80{THIN}% that it is surest of, on {percent(some['risk'])} ({_range(some['low'], some['high'])})"
+    )
+    if some["high"] >= whole["value"]:
+        return Said(
+            "watch",
+            f"{told}: that its doubts are worth something cannot be seen from these images.",
+            "Do not let it decide by its own confidence yet; judge it on more images.",
+        )
+    return Said("good", f"{told}: where it doubts, it is wrong more often.")
 
 
 def _slices(block: Json) -> Said:
@@ -176,7 +199,42 @@ def _background(block: Json) -> Said:
             f"{told}: the surroundings alone carry much of its answer.",
             "Where subjects fill the picture this is natural; else vary backgrounds in training.",
         )
+    if block["difference"]["low"] <= 0:
+        return Said(
+            "watch",
+            f"{told}: these images cannot tell that the middle, where subjects are, counts for more.",
+            "Look at explanations (visum explain), and judge it on more images and on photos from other places.",
+        )
     return Said("good", f"{told}: it depends on the middle, where subjects are.")
+
+
+def _drift(block: Json) -> Said:
+    said = {each["kind"]: each["sentence"] for each in block["kinds"]}
+    told = f"{plural(block['n'], 'image')} against {block['reference']:,} validation images: "
+    check, alarms = block["check"], block["alarms"]
+    noisy = check is not None and check["quiet"]["low"] > 2 * check["quiet"]["expected"]
+    if noisy:
+        quiet = check["quiet"]
+        return Said(
+            "bad",
+            f"The alarm rings where nothing has changed: {quiet['alarms']} of {quiet['n']} tests.",
+            "Do not rely on visum monitor with this bundle; give it more validation images.",
+        )
+    missed = [each["name"] for each in (check or {}).get("planted", ()) if each["kind"] not in each["found"]]
+    more = f" A planted drift was missed: {missed[0]}." if missed else ""
+    if alarms:
+        todo = (
+            "Scores on validation images do not hold for such images; believe those on these here, calibrate anew on images "
+            "like them, and watch use with visum monitor."
+        )
+        return Said(
+            "bad" if "concept" in alarms else "watch", told + " ".join(said[kind] for kind in alarms) + more, todo
+        )
+    if missed:
+        return Said(
+            "watch", f"{told}no drift.{more}", "Take larger windows in visum monitor; small drifts are not seen."
+        )
+    return Said("good", f"{told}none of {len(said)} kinds of drift, and the alarm works on parts of them.")
 
 
 def _n(block: Json) -> str:
@@ -196,7 +254,9 @@ def _p(p: float) -> str:
 
 SENTENCES: dict[str, Callable[[Any], Said]] = {
     "calibration": _calibration,
+    "abstention": _abstention,
     "slices": _slices,
     "shortcut": _shortcut,
     "background": _background,
+    "drift": _drift,
 }

@@ -24,8 +24,9 @@ from visum.ship import trust as pages
 from visum.ship.bundle import digest
 from visum.types import Column, Manifest, Predictions, rows
 from visum.workflow import origin
-from visum.workflow.trust.answers import calibration_step
+from visum.workflow.trust.answers import abstention_step, calibration_step
 from visum.workflow.trust.context import WEIGHTS, Context, Skipped
+from visum.workflow.trust.drift import drift_step
 from visum.workflow.trust.pictures import background_step, shortcut_step, slices_step
 
 BUDGET = 180.0
@@ -34,8 +35,10 @@ LEAST = 30
 Step = Callable[[Context], dict[str, Any]]
 STEPS: dict[str, Step] = {
     "calibration": calibration_step,
+    "abstention": abstention_step,
     "slices": slices_step,
     "shortcut": shortcut_step,
+    "drift": drift_step,
     "background": background_step,
 }
 """Name → function of the context, in the order of the page. Those of ``WEIGHTS`` share the time that is left."""
