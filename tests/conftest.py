@@ -93,3 +93,11 @@ def run(split_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from visum.workflow.train import train
 
     return train(split_digits, out=tmp_path_factory.mktemp("runs") / "digits", size=64, ladder=LADDER)
+
+
+@pytest.fixture(scope="session")
+def network_run(run: Run, split_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same where the network's probe has won (a classical model is better on such small digits)."""
+    from visum.workflow.train import train
+
+    return train(split_digits, out=tmp_path_factory.mktemp("runs") / "network", size=64, ladder=(LADDER[0], LADDER[2]))

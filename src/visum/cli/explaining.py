@@ -52,15 +52,25 @@ def explain(
     against: Annotated[
         str | None, typer.Option("--against", help="With --layers: compare with those of this.", metavar="BUNDLE")
     ] = None,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="The nearest training images, and those that helped or hurt.")
+    ] = False,
+    prototypes: Annotated[
+        str | None, typer.Option("--prototypes", help="What stands for each class, of these images.", metavar="DATA")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Training images, where no run is around the bundle.", metavar="DATA")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Show why a bundle says what it says of pictures: maps, each tested against chance; or look inside its network."""
     from visum.cli import insight
     from visum.workflow.explain import FOLDER, QUESTIONS
 
-    wishes = {"layers": layers}
+    wishes = {"layers": layers, "neighbours": neighbours, "prototypes": prototypes}
     settings: dict[str, Any] = {"paths": paths or [], "out": out or "explained", "engine": engine, "seed": seed}
     settings |= {"extra_formats": tuple(part for part in extra_formats.split(",") if part), "against": against}
+    settings["data"] = data
     if insight.look(bundle, wishes, settings, as_json):
         return
     common = {"method": method, "layer": layer, "proof": not quick, "engine": engine, "seed": seed}

@@ -75,5 +75,68 @@ def _scores(found: Layers, stage: str) -> list[tuple[float, float, float]]:
     return [each.scores[stage] for each in found.known]
 
 
-WISHES: dict[str, Callable[[str, Any, Mapping[str, Any]], Printer]] = {"layers": _layers}
+def _neighbours(bundle: str, _: Any, settings: Mapping[str, Any]) -> Printer:
+    from visum.workflow.examples import as_json as listed
+    from visum.workflow.examples import explain_examples
+
+    if not settings["paths"]:
+        raise UsageError(
+            "--neighbours without files", allowed="with files", next=f"visum explain {bundle} FILES --neighbours"
+        )
+    out = Path(settings["out"])
+    data = Path(settings["data"]) if settings["data"] else None
+    own = {name: settings[name] for name in ("engine", "extra_formats")}
+    found = explain_examples(Path(bundle), tuple(settings["paths"]), data=data, out=out, **own)
+    page = out / "examples.html"
+
+    def printed(as_json: bool) -> None:
+        if as_json:
+            print(as_text({"page": str(page), "examples": listed(found)}))
+            return
+        rows = [
+            (
+                show.name(each.id),
+                f"{show.name(each.answer)} {100 * each.probability:.0f} %",
+                ", ".join(f"{show.name(like.label)} {like.distance:.2f}" for like in each.nearest[:3]),
+                show.name(each.helped[0].label) if each.helped else "–",
+                show.name(each.hurt[0].label) if each.hurt else "–",
+            )
+            for each in found[: show.SHOWN]
+        ]
+        show.table(("image", "answer", "nearest", "helped most", "hurt most"), rows)
+        if len(found) > show.SHOWN:
+            print(f"and {len(found) - show.SHOWN:,} more on the page")
+        print(f"page    {show.name(str(page))}")
+
+    return printed
+
+
+def _prototypes(bundle: str, data: Any, settings: Mapping[str, Any]) -> Printer:
+    from visum.workflow.examples import as_json as listed
+    from visum.workflow.examples import explain_prototypes
+
+    out = Path(settings["out"])
+    own = {name: settings[name] for name in ("engine", "extra_formats", "seed")}
+    found = explain_prototypes(Path(bundle), Path(data), out=out, **own)
+    page = out / "prototypes.html"
+
+    def printed(as_json: bool) -> None:
+        if as_json:
+            print(as_text({"page": str(page), "classes": listed(found)}))
+            return
+        rows = []
+        for each in found:
+            first = [show.name(row[0]) if row else "–" for row in (each.prototypes, each.criticisms)]
+            rows.append((show.name(each.name), f"{each.n:,}", *first))
+        show.table(("class", "n", "first prototype", "first criticism"), rows, right=(1,))
+        print(f"page    {show.name(str(page))}")
+
+    return printed
+
+
+WISHES: dict[str, Callable[[str, Any, Mapping[str, Any]], Printer]] = {
+    "layers": _layers,
+    "neighbours": _neighbours,
+    "prototypes": _prototypes,
+}
 """Option of ``visum explain`` → what does it."""
