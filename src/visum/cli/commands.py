@@ -184,6 +184,7 @@ ORDER = (
     "audit",
     "evaluate",
     "compare",
+    "attack",
     "predict",
     "monitor",
     "explain",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from visum.cli import comparing, show, trusting
+from visum.cli import attacking, comparing, show, trusting
 from visum.cli.progress import watching
 
 
@@ -239,6 +239,7 @@ SIGNED = {
     "audit": ("visum.workflow.audit", "find_problems", _audit),
     "evaluate": ("visum.workflow.evaluate", "evaluate", _evaluate),
     "compare": ("visum.workflow.compare", "compare", comparing.compare),
+    "attack": ("visum.workflow.attack", "attack", attacking.attack),
     "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
     "export": ("visum.workflow.export", "export", _export),
 }
