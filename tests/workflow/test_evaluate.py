@@ -49,6 +49,18 @@ def test_images_that_were_trained_on_are_told(own: Path, split_digits: Path) -> 
     assert found.trained_on == len(found.predictions) == facts(own)["data"]["splits"]["train"]
 
 
+def test_what_silence_would_be_worth_is_told_where_images_suffice(own: Path, split_digits: Path) -> None:
+    found = evaluate(own, split_digits)
+    assert found.risk is not None
+    assert found.risk["n"] == len(found.predictions) >= 50
+    assert found.risk["risk"]["value"] == pytest.approx(1 - found.metrics["metrics"]["accuracy"]["value"])
+    assert {each["name"] for each in found.risk["measures"]} == {"max_softmax", "margin", "entropy"}
+    shutil.rmtree(few := own.parent / "few", ignore_errors=True)
+    for digit in ("1", "2"):
+        shutil.copytree(split_digits / "test" / digit, few / digit)
+    assert evaluate(own, few).risk is None
+
+
 def test_what_is_written_is_what_was_found(own: Path, split_digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "judged"
     found = evaluate(own, split_digits, out=out)

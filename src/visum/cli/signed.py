@@ -125,10 +125,10 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
         result = evaluate(**settings)
     if as_json:
         unreadable = [{"id": name, "reason": reason} for name, reason in result.unreadable]
-        head = {"split": result.split or "all", "trained_on": result.trained_on}
+        head: dict[str, Any] = {"split": result.split or "all", "trained_on": result.trained_on}
         if result.trust is not None:
             head |= {"trust": result.trust, "page": str(result.page)}
-        print(as_text({**head, **result.metrics, "unreadable": unreadable}))
+        print(as_text({**head, **result.metrics, "risk": result.risk, "unreadable": unreadable}))
         return
     show.scores(result.metrics["metrics"], f"{result.metrics['n']:,} images ({result.split or 'all'})")
     per_class = [
@@ -141,6 +141,8 @@ def _evaluate(settings: dict[str, Any], as_json: bool) -> None:
     if rows:
         title = "1 wrong image" if len(wrong) == 1 else f"{len(wrong):,} wrong images, worst first"
         show.table(("image", "label", "answer", "sure"), rows, title, right=(3,))
+    if result.risk is not None:
+        print(f"{result.risk['sentence']}\n{result.risk['advice']}")
     if result.trained_on:
         print(
             f"{result.trained_on:,} of these images were trained on, so that the scores flatter; give images of their own."

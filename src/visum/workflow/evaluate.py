@@ -14,7 +14,9 @@ from visum.config import Duration
 from visum.data import load, sources
 from visum.errors import NotEnoughData, StorageError, UsageError
 from visum.judge import evaluate as judge
+from visum.judge.risk import risk_block
 from visum.models import predict as running
+from visum.models.opinions import opinions
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.types import Predictions, Split, digest_of, in_split, rows
@@ -37,6 +39,9 @@ class Evaluation:
         seconds: all in all.
         trust: what ``trust.json`` holds; None where it was not asked for.
         page: ``trust.html``; None likewise.
+        risk: how often it would be wrong if it answered only what it is surest of (``judge.risk.risk_block``), by the
+            probability of the answer and, where the bundle has several opinions, by what these disagree about; None below 50
+            images.
     """
 
     split: Split
@@ -47,6 +52,7 @@ class Evaluation:
     seconds: float
     trust: dict[str, Any] | None = None
     page: Path | None = None
+    risk: dict[str, Any] | None = None
 
 
 @checked
@@ -118,6 +124,9 @@ def evaluate(
         predictions = running.of_table(table, model, digest=bundles.digest(shipped), step=stage.step)
     with stages.stage("judge"):
         metrics = judge.evaluate(predictions, seed=seed)
+        risk = None
+        with contextlib.suppress(NotEnoughData):  # few images can be scored, and say nothing about the order of doubts
+            risk = risk_block(predictions, opinions(table, model), seed=seed)
         _count_opening(Path(bundle), digest_of(sorted(table.sha256.tolist())))
     if out is not None:
         head = {"task": shipped.task, "classes": list(shipped.classes), "temperature": shipped.temperature}
@@ -144,7 +153,7 @@ def evaluate(
     unreadable = tuple((error.path, error.reason) for error in bad)
     seen = origin.trained(origin.table(Path(bundle)))
     trained_on = sum(digest in seen for digest in table.sha256.tolist())
-    return Evaluation(chosen, metrics, predictions, unreadable, trained_on, stages.seconds(), looked, page)
+    return Evaluation(chosen, metrics, predictions, unreadable, trained_on, stages.seconds(), looked, page, risk)
 
 
 def _count_opening(bundle: Path, digest: str) -> None:
