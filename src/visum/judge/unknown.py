@@ -8,8 +8,8 @@ on what comes; nothing is promised about that.
 
 ``USUAL`` is the nearest neighbours of embeddings of length one, a fixed choice for every data set: it asks for no assumption
 about the shape of classes, needs no labels (so that it serves several labels for each picture as well), and does not depend
-on the head being sure. ``benchmarks/unknown.py`` has the evidence, with and without anything unknown: there classes of the train pictures are
-hidden in turn.
+on the head being sure. The evidence for it is in ``benchmarks/unknown.py``, which also hides classes of the train pictures in
+turn, so that nothing unknown is needed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _axes(x: Floats, most: int) -> tuple[Floats, Wide]:
     rows = len(x) <= x.shape[1]  # whichever product is smaller
     gram = (x @ x.T if rows else x.T @ x).astype(np.float64)
     values, vectors = eigh(gram, subset_by_index=(len(gram) - d, len(gram) - 1))
-    values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
+    values, vectors = np.maximum(values[::-1].real, 1e-12), vectors[:, ::-1].real  # they are real; types do not say so
     axes = x.T @ (vectors / np.sqrt(values)) if rows else vectors
     return np.asarray(axes, np.float32), values / len(x)
 

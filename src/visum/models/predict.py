@@ -7,12 +7,12 @@ pictures, once). Both see a picture through the same ``decode`` and ``fit``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Picture = Union[str, "os.PathLike[str]", bytes, NDArray[Any], "Image"]
 """A path, the bytes of a file, an array or a Pillow image."""
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,21 +118,35 @@ class Model:
         told = [member._alike(squares[member.bundle.preprocess], seen) for member in self.members]
         return ensemble.combined(self.bundle, [member.bundle for member in self.members], told)
 
+    def with_features(self, squares: Mapping[Preprocess, Pixels]) -> tuple[Floats, NDArray[Any] | None]:
+        """``answer``, and what the head saw, ``[B, D]``; None of an ensemble, whose members see in ways of their own."""
+        if self.members:
+            return self.answer(squares), None
+        features = self._features(squares[self.bundle.preprocess], {})
+        return self._said(features), features
+
     def _alike(self, squares: Pixels, seen: dict[int, Floats]) -> Floats:
         """Logits of a plain bundle; ``seen``: what each network made of these pictures, for those who share it."""
-        if self.uses_network:
-            with self._alone:  # compiled once, whoever comes first
-                network, run = self.network, self.network.engine.run
-            if id(network) not in seen:
-                seen[id(network)] = run(squares)
-            # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
-            features = stored(seen[id(network)][:, self.stage_columns])
-            if self.passes:
-                mean, rate = self.bundle.weights[uncertain.MEAN], float(self.bundle.architecture[uncertain.RATE])
-                draws = uncertain.dropped(features, mean, rate, self.passes)
-                return np.stack([self.head(rows) for rows in draws], axis=1)
+        return self._said(self._features(squares, seen))
+
+    def _features(self, squares: Pixels, seen: dict[int, Floats]) -> NDArray[Any]:
+        """What the head sees, ``[B, D]``."""
+        if not self.uses_network:
+            return np.stack([self.describer(square) for square in squares])
+        with self._alone:  # compiled once, whoever comes first
+            network, run = self.network, self.network.engine.run
+        if id(network) not in seen:
+            seen[id(network)] = run(squares)
+        # rounded as the store rounds, so that a picture is told the same by ``stream`` and by ``of_table``
+        return stored(seen[id(network)][:, self.stage_columns])
+
+    def _said(self, features: NDArray[Any]) -> Floats:
+        """Logits of features; of each pass where there are several."""
+        if not (self.passes and self.uses_network):
             return self.head(features)
-        return self.head(np.stack([self.describer(square) for square in squares]))
+        mean, rate = self.bundle.weights[uncertain.MEAN], float(self.bundle.architecture[uncertain.RATE])
+        draws = uncertain.dropped(features, mean, rate, self.passes)
+        return np.stack([self.head(rows) for rows in draws], axis=1)
 
 
 def head(name: str, arrays: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[Any]], Floats]:
@@ -211,7 +226,24 @@ def stream(
     pictures: Iterable[Picture], model: Model, *, extra_formats: Collection[str] = ()
 ) -> Iterator[Floats | UnreadableImage]:
     """Logits float32 ``[K]`` of each picture, or the reason why there are none, in order and in bounded memory."""
-    specs = model.specs
+    return asked(pictures, model.specs, model.answer, extra_formats=extra_formats)
+
+
+def asked(
+    pictures: Iterable[Picture],
+    specs: Sequence[Preprocess],
+    ask: Callable[[Mapping[Preprocess, Pixels]], Iterable[Row]],
+    *,
+    extra_formats: Collection[str] = (),
+) -> Iterator[Row | UnreadableImage]:
+    """What ``ask`` says of each picture, or why nothing can be said, in order and in bounded memory.
+
+    Args:
+        pictures: as they come.
+        specs: ways in which each is fitted.
+        ask: stacks of up to ``BATCH`` pictures, by way → a row for each; threads share it.
+        extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+    """
 
     def squares(picture: Picture) -> dict[Preprocess, Pixels] | UnreadableImage:
         decoded: dict[Any, Pixels] = {}  # by what decoding depends on, so that members who agree in that share it
@@ -224,12 +256,12 @@ def stream(
         except UnreadableImage as error:  # a new one, since a traceback would keep the file's bytes in memory
             return UnreadableImage(error.reason, path=error.path, allowed=error.allowed, next=error.next)
 
-    def answers(group: list[Picture]) -> list[Floats | UnreadableImage]:
+    def answers(group: list[Picture]) -> list[Row | UnreadableImage]:
         seen = [squares(picture) for picture in group]
         readable = [fitted for fitted in seen if not isinstance(fitted, UnreadableImage)]
         stacks = {spec: np.stack([fitted[spec] for fitted in readable]) for spec in specs if readable}
-        logits = iter(model.answer(stacks) if readable else ())
-        return [fitted if isinstance(fitted, UnreadableImage) else next(logits) for fitted in seen]
+        found = iter(ask(stacks) if readable else ())
+        return [fitted if isinstance(fitted, UnreadableImage) else next(found) for fitted in seen]
 
     for group in in_order(answers, _groups(pictures, BATCH), ahead=2):
         yield from group
