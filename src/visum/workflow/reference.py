@@ -1,9 +1,9 @@
 """The drift reference: validation pictures as a few numbers each, stored in a bundle, so that ``visum monitor`` can compare.
 
 Arrays in ``Bundle.weights`` (all beginning with ``drift.``): ``points`` float16 ``[M, C]``, ``logits`` float32 ``[M, K]``,
-``labels`` int64 ``[M]`` (multilabel 0/1 ``[M, K]``), and what projects new features: ``mean``, ``scale`` float32 ``[D]``,
-``basis`` float16 ``[D, C']``, ``spread`` float32 ``[C']``. Facts in ``notes["drift"]``: ``n``, ``of``, ``columns``,
-``features``, ``counts``, ``accuracy``.
+``labels`` int64 ``[M]`` (multilabel 0/1 ``[M, K]``); ``known`` float16 ``[B, C]``, points of train pictures; and what projects
+new features: ``mean``, ``scale`` float32 ``[D]``, ``basis`` float16 ``[D, C']``, ``spread`` float32 ``[C']``. Facts in
+``notes["drift"]``: ``n``, ``of``, ``columns``, ``features``, ``counts``, ``accuracy``.
 
 The projection is made of *train* pictures. Were it made of the reference's own, it would fit these better than new pictures and
 every comparison would find a difference that is none.
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.errors import BundleError, NotEnoughData
+from visum.judge.drift import power
 from visum.judge.drift import sample as drift
 from visum.models import predict as running
 from visum.runtime import Step, no_step
@@ -78,6 +79,7 @@ def equip(
         labels=predictions.labels[picked],
     )
     arrays["points"] = project(arrays, embeddings[picked]).astype(np.float16)
+    arrays["known"] = project(arrays, basis).astype(np.float16)
     arrays["logits"], arrays["labels"] = said.logits, said.labels
     right = decisions(said) == said.labels
     counts = said.labels.sum(0) if said.labels.ndim == 2 else np.bincount(said.labels, minlength=len(said.classes))
@@ -148,7 +150,7 @@ def arrays_of(bundle: Bundle) -> dict[str, NDArray[Any]]:
         BundleError: the bundle has none, and how to get one.
     """
     found = {name.removeprefix(PREFIX): value for name, value in bundle.weights.items() if name.startswith(PREFIX)}
-    if {"points", "logits", "labels", "mean", "scale", "basis", "spread"} - set(found):
+    if {"points", "known", "logits", "labels", "mean", "scale", "basis", "spread"} - set(found):
         raise BundleError(
             "this bundle has no reference to compare with: it is older than visum monitor, or was made of fewer than "
             f"{LEAST} labelled validation pictures",
@@ -175,4 +177,19 @@ def of(bundle: Bundle) -> drift.Reference:
     ids = np.array([str(row) for row in range(m)], object)
     logits = np.asarray(a["logits"], np.float32)
     said = Predictions(ids, logits, labels, bundle.classes, bundle.task, "", bundle.temperature, bundle.thresholds)
-    return drift.reference(a["points"].astype(np.float32), said)
+    return drift.reference(a["points"].astype(np.float32), said, a["known"].astype(np.float32))
+
+
+def self_check(
+    bundle: Bundle, embeddings: NDArray[np.floating[Any]], predictions: Predictions
+) -> dict[str, Any] | None:
+    """``judge.drift.power.self_check_block`` of a bundle's test pictures; None where the bundle has no reference.
+
+    Args:
+        embeddings: what ``features`` gives of the rows of ``predictions``, ``[N, D]``.
+        predictions: of the test split, with labels.
+    """
+    if NOTE not in bundle.notes:
+        return None
+    points = project(arrays_of(bundle), embeddings)
+    return power.self_check_block(of(bundle), points, predictions)

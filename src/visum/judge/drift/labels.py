@@ -15,6 +15,8 @@ from visum.types import Floats, Integers
 Array = NDArray[np.float64]
 ROUNDS = 1000
 LEAST = 1e-6
+LEAN = 0.02
+"""Pull of a bias towards 0, in pictures: enough for classes without any."""
 
 
 def log_softmax(z: NDArray[np.floating]) -> Array:
@@ -27,7 +29,7 @@ def bias_corrected(logits: Floats, labels: Integers) -> tuple[float, Array]:
     """Bias-corrected temperature scaling (Alexandari et al. 2020, eq. 3): T > 0 and biases ``[K]`` of softmax(z / T + b).
 
     A temperature alone leaves each class's mean probability off its share, and that error is what EM would take for a shift.
-    At the optimum they agree. Biases are drawn a little towards 0, as if each class had one picture more.
+    At the optimum they agree. Biases are drawn a little towards 0 (``LEAN``).
 
     Args:
         logits: float ``[N, K]`` of reference pictures.
@@ -47,8 +49,8 @@ def bias_corrected(logits: Floats, labels: Integers) -> tuple[float, Array]:
         scale, bias = np.exp(-x[0]), x[1:]
         log_p = log_softmax(z * scale + bias)
         over = (np.exp(log_p) - hit) / n
-        value = -float((log_p * hit).sum()) / n + float(bias @ bias) / (2 * n)
-        return value, np.concatenate([[-(over * z).sum() * scale], over.sum(0) + bias / n])
+        value = -float((log_p * hit).sum()) / n + LEAN * float(bias @ bias) / (2 * n)
+        return value, np.concatenate([[-(over * z).sum() * scale], over.sum(0) + LEAN * bias / n])
 
     bounds = [(np.log(0.05), np.log(20.0)), *[(-10.0, 10.0)] * k]
     found = minimize(loss, np.zeros(k + 1), jac=True, method="L-BFGS-B", bounds=bounds)

@@ -55,6 +55,7 @@ class Reference:
     Attributes:
         task, classes: of the bundle.
         sample: its pictures, all labelled.
+        known: float32 ``[B, C]``, points of other known pictures, nearness to which is not being strange.
         scale, bias: of bias-corrected temperature scaling; not used when multilabel.
         temperature, thresholds: of the bundle.
     """
@@ -62,6 +63,7 @@ class Reference:
     task: Task
     classes: tuple[str, ...]
     sample: Sample
+    known: Floats
     scale: float
     bias: Array
     temperature: float
@@ -73,13 +75,14 @@ class Reference:
         return np.asarray(self.sample.p.mean(0))
 
 
-def reference(points: Floats, said: Predictions, strange: Floats | None = None) -> Reference:
+def reference(points: Floats, said: Predictions, known: Floats, strange: Floats | None = None) -> Reference:
     """A reference of labelled pictures.
 
     Args:
         points: projected embeddings of the rows of ``said``, ``[M, C]``.
         said: their predictions; rows without a label must have been left out.
-        strange: a detector's scores of them, ``[M]``; None: distance to the 5th nearest other one.
+        known: points of train pictures, ``[B, C]``.
+        strange: a detector's scores of the rows, ``[M]``; None: ``unknown.strangeness``.
 
     Raises:
         DataError: NaN.
@@ -90,9 +93,9 @@ def reference(points: Floats, said: Predictions, strange: Floats | None = None) 
     if not several:
         scale, bias = shares.bias_corrected(said.logits, said.labels)
     empty = Sample(*[np.zeros(0, np.float32)] * 7)  # type: ignore[arg-type]
-    frame = Reference(said.task, said.classes, empty, scale, bias, said.temperature, said.thresholds)
+    frame = Reference(said.task, said.classes, empty, known, scale, bias, said.temperature, said.thresholds)
     if strange is None:
-        strange = strangeness(points, points, own=True)
+        strange = strangeness(points, known)
     return replace(frame, sample=_sample(frame, points, said.logits, said.labels, strange))
 
 
@@ -112,7 +115,7 @@ def sample(
     """
     check(points, logits)
     if strange is None:
-        strange = strangeness(points, against.sample.points)
+        strange = strangeness(points, against.known)
     if labels is None:
         labels = np.full(logits.shape if against.task == "multilabel" else len(logits), -1, np.int64)
     return _sample(against, points, logits, labels, strange)
