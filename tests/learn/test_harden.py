@@ -141,6 +141,21 @@ def test_free_is_the_published_algorithm() -> None:
     assert number(way(model, batch(x, target))[0]) == pytest.approx(number(loss(model(x), target).mean()), rel=1e-6)
 
 
+def test_attacks_grow_and_then_stay() -> None:
+    shares = [harden.growing(done) for done in (0.0, 0.15, 0.3, 0.7, 1.0)]
+    assert shares == [0.0, pytest.approx(0.5), 1.0, 1.0, 1.0]
+    x, target = digits(20)
+    loss, model = cross_entropy(), linear()
+    plain = number(loss(model(x), target).mean())
+    found = []
+    for share in (0.0, 0.5, 1.0):
+        torch.manual_seed(0)
+        way = harden.pgd(loss, within=harden.ball(SPEC, 0.2), grown=lambda share=share: share)
+        found.append(number(way(model, batch(x, target))[0]))
+    assert found[0] == pytest.approx(plain, rel=1e-5)
+    assert found[0] < found[1] < found[2]
+
+
 def test_replays_come_in_a_row_and_every_batch_as_often_as_it_should() -> None:
     rounds = [harden.replayed(epoch, 5, 3) for epoch in range(6)]
     assert all(len(steps) == 5 for steps in rounds)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,22 @@ from visum.learn.objectives import Batch, Loss, Objective
 from visum.types import Preprocess, Task
 
 FREE, AUGMIX = "free", "augmix"
+
+Grown = Callable[[], float]
+"""How much of the radius the attacks of this step may use, 0 … 1: ``growing``, or all of it."""
+RISE = 0.3
+"""Share of training during which attacks grow: a network that cannot tell anything yet learns nothing from strong ones
+(Cai et al. 2018, "Curriculum Adversarial Training")."""
+
+
+def fully() -> float:
+    """All of the radius."""
+    return 1.0
+
+
+def growing(done: float) -> float:
+    """Share of the radius when a share of training is done: evenly from nothing to all in ``RISE``."""
+    return min(1.0, done / RISE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +61,10 @@ class Ball:
     def anywhere(self, x: Tensor) -> Tensor:
         """A move for each value of ``x``, drawn evenly from -radius … radius."""
         return (2 * torch.rand_like(x) - 1) * self.radius.to(x.device)
+
+    def part(self, share: float) -> Ball:
+        """The ball of a share of the radius."""
+        return replace(self, radius=share * self.radius)
 
 
 def ball(preprocess: Preprocess, epsilon: float) -> Ball:
@@ -90,18 +110,19 @@ def attacked(
     return moved.detach()
 
 
-def pgd(loss: Loss, *, within: Ball, steps: int = 7) -> Objective:
+def pgd(loss: Loss, *, within: Ball, grown: Grown = fully, steps: int = 7) -> Objective:
     """The loss at the end of an attack of ``steps`` steps of 2.5 radius / steps from a random start (Madry et al. 2018)."""
-    return _adversarial(loss, within, steps, 2.5 / steps)
+    return _adversarial(loss, within, grown, steps, 2.5 / steps)
 
 
-def fast(loss: Loss, *, within: Ball) -> Objective:
+def fast(loss: Loss, *, within: Ball, grown: Grown = fully) -> Objective:
     """One step of 1.25 radius from a random start: a sixth of the cost (Wong, Rice & Kolter 2020, algorithm 3)."""
-    return _adversarial(loss, within, 1, 1.25)
+    return _adversarial(loss, within, grown, 1, 1.25)
 
 
-def _adversarial(loss: Loss, within: Ball, steps: int, step: float) -> Objective:
+def _adversarial(loss: Loss, most: Ball, grown: Grown, steps: int, step: float) -> Objective:
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        within = most.part(grown())
         move = within.anywhere(batch.x)[batch.part]  # drawn for the whole batch, so that parts of it see the same
         x, target = batch.x[batch.part], batch.target[batch.part]
         x = attacked(model, lambda logits: loss(logits, target), x, move, within, step=step, steps=steps)
@@ -119,8 +140,8 @@ class Free:
     another size.
     """
 
-    def __init__(self, loss: Loss, *, within: Ball) -> None:
-        self.loss, self.within = loss, within
+    def __init__(self, loss: Loss, *, within: Ball, grown: Grown = fully) -> None:
+        self.loss, self.within, self.grown = loss, within, grown
         self.move: Tensor | None = None
 
     def begin(self) -> None:
@@ -131,8 +152,9 @@ class Free:
         x, target = batch.x[batch.part], batch.target[batch.part]
         if self.move is None or self.move.shape != x.shape:
             self.move = torch.zeros_like(x)
-        here, radius = self.move, self.within.radius.to(x.device)
-        moved = self.within.nearest(x, x + here).detach().requires_grad_()
+        within = self.within.part(self.grown())
+        here, radius = self.move, within.radius.to(x.device)
+        moved = within.nearest(x, x + here).detach().requires_grad_()
 
         def learnt(slope: Tensor) -> None:
             self.move = torch.clamp(here + radius * slope.sign(), -radius, radius).detach()
@@ -143,7 +165,9 @@ class Free:
         return self.loss(logits, target).mean(), logits
 
 
-def trades(loss: Loss, *, within: Ball, task: Task, steps: int = 10, weight: float = 6.0) -> Objective:
+def trades(
+    loss: Loss, *, within: Ball, task: Task, grown: Grown = fully, steps: int = 10, weight: float = 6.0
+) -> Objective:
     """The loss of the plain picture, and ``weight`` times how far the attacked answer is from the plain one (Zhang et al. 2019,
     eq. 5): the weight is the trade-off, chosen openly. The attack looks for the largest divergence, not for the largest loss.
     """
@@ -154,8 +178,9 @@ def trades(loss: Loss, *, within: Ball, task: Task, steps: int = 10, weight: flo
         x, target = batch.x[batch.part], batch.target[batch.part]
         with _resting(model), torch.no_grad():
             said = model(x).float()
+        here = within.part(grown())
         x_moved = attacked(
-            *(model, lambda logits: divergence(said, logits, task), x, move, within), step=2.5 / steps, steps=steps
+            *(model, lambda logits: divergence(said, logits, task), x, move, here), step=2.5 / steps, steps=steps
         )
         logits, moved = model(x).float(), model(x_moved).float()
         return loss(logits, target).mean() + weight * divergence(logits, moved, task).mean(), logits
@@ -231,7 +256,7 @@ class Way(NamedTuple):
     """One way of hardening.
 
     Attributes:
-        build: loss, ``within``, ``task``, ``steps``, ``weight`` by name → objective.
+        build: loss, ``within``, ``grown``, ``task``, ``steps``, ``weight`` by name → objective.
         takes: which of these it takes besides the loss; ``steps`` and ``weight`` may be left to it.
     """
 
@@ -240,10 +265,10 @@ class Way(NamedTuple):
 
 
 HARDEN: dict[str, Way] = {
-    "pgd": Way(pgd, ("within", "steps")),
-    "fast": Way(fast, ("within",)),
-    FREE: Way(Free, ("within",)),
-    "trades": Way(trades, ("within", "task", "steps", "weight")),
+    "pgd": Way(pgd, ("within", "grown", "steps")),
+    "fast": Way(fast, ("within", "grown")),
+    FREE: Way(Free, ("within", "grown")),
+    "trades": Way(trades, ("within", "grown", "task", "steps", "weight")),
     AUGMIX: Way(augmix, ("task", "weight")),
 }
 """Name → way. ``free`` also wants its batches ``replayed``, ``augmix`` its pictures in ``VIEWS``."""

@@ -134,7 +134,11 @@ def prepared(
         norms.folded(model, held(0, np.arange(min(2, unseen))))
     optimiser = optimiser_of(model, tuning, tuning.learning_rate or 1.0)  # every step is told its own
     said, task = ground.teaching, ground.table.task
-    asked, wanted = objective(tuning, task, target, said.teacher if said else None, within)
+
+    def grown() -> float:  # the loop tells the optimiser; a trial has another one, and tries with all of the radius
+        return harden.growing(float(optimiser.param_groups[0].get("done", 1.0)))
+
+    asked, wanted = objective(tuning, task, target, said.teacher if said else None, within, grown)
     if said is not None:
         target = distill.beside(target, distill.softened(torch.from_numpy(said.logits), task, said.teacher.temperature))
     attacked = under_attack(ground, held, within, batch) if within else None
@@ -194,6 +198,7 @@ def objective(
     target: torch.Tensor,
     teacher: Teacher | None = None,
     within: harden.Ball | None = None,
+    grown: harden.Grown = harden.fully,
 ) -> tuple[objectives.Objective, objectives.Objective]:
     """What is asked for of a batch as it is, and the objective around it that the settings ask for.
 
@@ -202,6 +207,7 @@ def objective(
         target: labels of all train rows, float32 ``[N, K]``.
         teacher: whose answers stand beside the labels in the targets that it will be given (``distill.beside``).
         within: where it is hardened against attacks, the ball these stay in.
+        grown: the share of its radius that they may use.
     """
     name = tuning.loss or losses.DEFAULT[task]
     takes = losses.check(name, task)
@@ -212,7 +218,9 @@ def objective(
     if teacher is not None:
         loss = distill.taught(loss, task=task, share=teacher.share, temperature=teacher.temperature)
     ways = [(way, alpha) for way, alpha in ((mixup, tuning.mixup), (cutmix, tuning.cutmix)) if alpha]
-    asked = wanted = objectives.supervised(loss) if tuning.harden is None else _hardened(tuning, task, loss, within)
+    asked = wanted = (
+        objectives.supervised(loss) if tuning.harden is None else _hardened(tuning, task, loss, within, grown)
+    )
     if ways:
 
         def mix(x: torch.Tensor, t: torch.Tensor, draw: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -223,10 +231,13 @@ def objective(
     return asked, objectives.sparse(wanted, tuning.l1) if tuning.l1 else wanted
 
 
-def _hardened(tuning: Tuning, task: Task, loss: losses.Loss, within: harden.Ball | None) -> objectives.Objective:
+def _hardened(
+    tuning: Tuning, task: Task, loss: losses.Loss, within: harden.Ball | None, grown: harden.Grown
+) -> objectives.Objective:
     assert tuning.harden is not None
     way = harden.HARDEN[tuning.harden]
-    given = {"within": within, "task": task, "steps": tuning.harden_steps, "weight": tuning.harden_weight}
+    own = {"steps": tuning.harden_steps, "weight": tuning.harden_weight}
+    given = {"within": within, "grown": grown, "task": task, **own}
     return way.build(loss, **{name: value for name, value in given.items() if name in way.takes and value is not None})
 
 
