@@ -164,3 +164,5 @@ def test_pointing() -> None:
     assert not faithfulness.points(heat, cause)
     assert not faithfulness.points(heat, cause, 1)
     assert faithfulness.points(heat, cause, 2)
+    heat[2:7, 2:7], cause[4, 4] = 2, True
+    assert faithfulness.points(heat, cause)  # the middle of a plateau, and not its first corner

@@ -210,8 +210,12 @@ def curves(whole: float, blank: float, between: NDArray[np.floating]) -> tuple[f
 
 
 def points(heat: Floats, cause: NDArray[np.bool_], tolerance: int = 0) -> bool:
-    """The pointing game (Zhang et al. 2018): whether the peak lies on the cause, or at most ``tolerance`` pixels beside it."""
-    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    """The pointing game (Zhang et al. 2018): whether the peak lies on the cause, or at most ``tolerance`` pixels beside it.
+
+    The peak of a map of patches is the pixel of its highest patch that is nearest to the patch's centre.
+    """
+    peaks = np.argwhere(heat == heat.max())
+    row, column = peaks[np.square(peaks - peaks.mean(axis=0)).sum(axis=1).argmin()]
     top, left = max(0, int(row) - tolerance), max(0, int(column) - tolerance)
     return bool(cause[top : int(row) + tolerance + 1, left : int(column) + tolerance + 1].any())
 
