@@ -48,6 +48,21 @@ def parse_duration(text: str | float) -> float:
     return seconds
 
 
+def parse_share(text: str | float) -> float:
+    """A share above 0 and below 1: ``90%``, ``2 %``, ``0.9``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,9})?|\.\d{1,9})\s*(%?)\s*", str(text), re.ASCII)
+    share = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+    if isinstance(text, bool) or not 0 < share < 1:
+        raise UsageError(
+            f"a share of {_short(text)}", allowed="above 0 % and below 100 %, such as 90% or 0.9", next="90%"
+        )
+    return share
+
+
 class _Seconds:
     """Tells pydantic to read a float through ``parse_duration``; pydantic is imported only when something is checked."""
 

@@ -22,6 +22,8 @@ from visum.workflow.predict import Answer
 
 ROWS = 4096
 """Answers in one row group of a Parquet file: what is held in memory at a time."""
+MORE = ("uncertainty", "set", "unknown", "unsure")
+"""Attributes of an ``Answer`` that are None unless they were asked for."""
 _FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")  # the last four are the full-width signs
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _ODD = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -92,6 +94,12 @@ def table(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                 print(f"{one_line(answer.id)}\n      unreadable: {plain(answer.error)}", file=file)
                 continue
             print(one_line(answer.id), file=file)
+            if answer.unknown:
+                print("  unknown: it is like nothing that was learnt", file=file)
+            if answer.unsure:
+                print(f"  unsure: {100 * answer.probability:.1f} % is too little for the error asked for", file=file)
+            if answer.set is not None:
+                print(f"  one of  {', '.join(map(one_line, answer.set)) or 'none: no class fits'}", file=file)
             if answer.uncertainty is not None:
                 print(f"  passes of dropout disagree by {answer.uncertainty:.3f} nats", file=file)
             for name, p in answer.top:
@@ -100,23 +108,35 @@ def table(answers: Iterable[Answer], out: Path | None, top: int) -> int:
 
 
 def as_csv(answers: Iterable[Answer], out: Path | None, top: int) -> int:
-    """``id, label, probability, error``, the top classes in pairs of columns, and ``uncertainty`` where it was asked for."""
+    """``id, label, probability, error``, the top classes in pairs of columns, and those of ``MORE`` that were asked for.
+
+    Classes of a set are joined by ``|``; ``unknown`` and ``unsure`` are yes or no.
+    """
     failed = 0
     with _opened(out) as file:
-        answers, unsure = _peeked(answers)
+        answers, more = _peeked(answers)
         writer = csv.writer(file, lineterminator="\n")
         pairs = [f"{what}{n}" for n in range(1, top + 1) for what in ("class", "p")]
-        writer.writerow(["id", "label", "probability", "error", *pairs, *(["uncertainty"] * unsure)])
+        writer.writerow(["id", "label", "probability", "error", *pairs, *more])
         for answer in answers:
             failed += bool(answer.error)
             cells = [cell for name, p in answer.top for cell in (safe_cell(name), f"{p:.6f}")]
             p = "" if answer.error else f"{answer.probability:.6f}"
             row = [safe_cell(answer.id), safe_cell(answer.label), p, safe_cell(answer.error), *cells]
-            if unsure:
+            if more:
                 row += [""] * (4 + len(pairs) - len(row))
-                row += ["" if answer.uncertainty is None else f"{answer.uncertainty:.6f}"]
+                row += [_cell(getattr(answer, name)) for name in more]
             writer.writerow(row)
     return failed
+
+
+def _cell(value: Any) -> str:
+    """What stands in a column of ``MORE``."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6f}" if isinstance(value, float) else safe_cell("|".join(value))
 
 
 def as_line(value: Any) -> str:
@@ -126,7 +146,8 @@ def as_line(value: Any) -> str:
 
 
 def as_jsonl(answers: Iterable[Answer], out: Path | None, top: int) -> int:
-    """One JSON object a line: ``{"id", "label", "probability", "top": [[class, p]]}`` or ``{"id", "error"}``."""
+    """One JSON object a line: ``{"id", "label", "probability", "top": [[class, p]]}`` and what was asked for of ``MORE``, or
+    ``{"id", "error"}``."""
     failed = 0
     with _opened(out) as file:
         for answer in answers:
@@ -142,20 +163,22 @@ def as_jsonl(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                 }
                 if answer.uncertainty is not None:
                     said["uncertainty"] = round(answer.uncertainty, 6)
+                said |= {name: getattr(answer, name) for name in MORE[1:] if getattr(answer, name) is not None}
             print(as_line(said), file=file)
     return failed
 
 
 def as_parquet(answers: Iterable[Answer], out: Path | None, top: int) -> int:
-    """Columns id, label, probability, error, classes (list), probabilities (list), uncertainty; needs a file to write to."""
+    """Columns id, label, probability, error, classes (list), probabilities (list) and ``MORE``; needs a file to write to."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if out is None:
         raise UsageError("--format parquet without a file", allowed="--out FILE.parquet", next="--out answers.parquet")
     strings, floats = pa.list_(pa.string()), pa.list_(pa.float64())
-    kinds = [pa.string(), pa.string(), pa.float64(), pa.string(), strings, floats, pa.float64()]
-    names = ("id", "label", "probability", "error", "classes", "probabilities", "uncertainty")
+    kinds = [pa.string(), pa.string(), pa.float64(), pa.string(), strings, floats]
+    kinds += [pa.float64(), strings, pa.bool_(), pa.bool_()]
+    names = ("id", "label", "probability", "error", "classes", "probabilities", *MORE)
     schema = pa.schema(zip(names, kinds, strict=True))
     failed = 0
     with _draft(out) as draft, explained(out), pq.ParquetWriter(str(draft), schema, compression="zstd") as writer:
@@ -168,21 +191,21 @@ def as_parquet(answers: Iterable[Answer], out: Path | None, top: int) -> int:
                 [answer.error or None for answer in group],
                 [[name for name, _ in answer.top] for answer in group],
                 [[p for _, p in answer.top] for answer in group],
-                [answer.uncertainty for answer in group],
+                *([getattr(answer, name) for answer in group] for name in MORE),
             ]
             arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     return failed
 
 
-def _peeked(answers: Iterable[Answer]) -> tuple[Iterable[Answer], bool]:
-    """The same answers, and whether they say how unsure they are: one that is an error says nothing about it."""
+def _peeked(answers: Iterable[Answer]) -> tuple[Iterable[Answer], list[str]]:
+    """The same answers, and what of ``MORE`` they say: one that is an error says nothing about it."""
     left, ahead = iter(answers), []
     for answer in left:
         ahead.append(answer)
         if not answer.error or len(ahead) == ROWS:
             break
-    return itertools.chain(ahead, left), bool(ahead) and ahead[-1].uncertainty is not None
+    return itertools.chain(ahead, left), [name for name in MORE if ahead and getattr(ahead[-1], name) is not None]
 
 
 def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,6 +60,15 @@ def predict(
     mc_dropout: Annotated[
         int, typer.Option("--mc-dropout", help="Passes of Monte Carlo dropout: how unsure each answer is.")
     ] = 0,
+    coverage: Annotated[
+        str | None, typer.Option("--coverage", help="Sets of classes that hold the truth this often.", metavar="90%")
+    ] = None,
+    each_class: Annotated[bool, typer.Option("--each-class", help="Promise --coverage for each class.")] = False,
+    target_error: Annotated[
+        str | None,
+        typer.Option("--target-error", help="Say unsure, so that at most this share is wrong.", metavar="2%"),
+    ] = None,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Say unknown of what is like nothing learnt.")] = False,
     explain: Annotated[
         str | None, typer.Option("--explain", help="Write maps of why into this folder, too.", metavar="FOLDER")
     ] = None,
@@ -67,6 +76,7 @@ def predict(
 ) -> None:
     """Say what is on pictures: top classes with calibrated probabilities."""
     from visum.cli.answers import WRITERS
+    from visum.config import parse_share
     from visum.workflow.predict import predict as run
 
     chosen = format or ("jsonl" if as_json else "table")
@@ -77,7 +87,13 @@ def predict(
     if top < 1:
         raise UsageError(f"--top {top}", allowed="1 or more", next="--top 5")
     extra = tuple(part for part in extra_formats.split(",") if part)
-    answers = run(bundle, paths, top=top, engine=engine, extra_formats=extra, mc_dropout=mc_dropout)
+    promised: dict[str, Any] = {
+        "coverage": parse_share(coverage) if coverage is not None else None,
+        "each_class": each_class,
+        "target_error": parse_share(target_error) if target_error is not None else None,
+        "unknown": unknown,
+    }
+    answers = run(bundle, paths, top=top, engine=engine, extra_formats=extra, mc_dropout=mc_dropout, **promised)
     failed = WRITERS[chosen](answers, Path(out) if out else None, top)
     if explain is not None:
         explaining.beside(bundle, paths, explain, engine, extra)
@@ -185,6 +201,7 @@ ORDER = (
     "evaluate",
     "compare",
     "attack",
+    "certify",
     "predict",
     "monitor",
     "explain",

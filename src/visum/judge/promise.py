@@ -15,7 +15,9 @@ Where a promise cannot be had, its note is ``{"why": sentence}``. Bundles made b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -113,3 +115,48 @@ def _tensor(bundle: Bundle, name: str) -> NDArray[Any]:
     if found is None or found.ndim != 1:
         raise BundleError(f"this bundle lacks {name}, which its notes speak of", next="train it again")
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Promises:
+    """What is said of each picture besides its classes.
+
+    Attributes:
+        sets: makes prediction sets; None: none are asked for.
+        threshold: an answer is withheld (``UNSURE``) where its probability is not above this; None: never.
+        strangeness: of ``detector``; None: nothing is called unknown.
+        limit: strangeness above which a picture is ``UNKNOWN``.
+    """
+
+    sets: Sets | None = None
+    threshold: float | None = None
+    strangeness: Strangeness | None = None
+    limit: float = math.inf
+
+
+def asked(
+    bundle: Bundle,
+    *,
+    coverage: float | None = None,
+    each_class: bool = False,
+    target_error: float | None = None,
+    unknown: bool = False,
+) -> Promises:
+    """Those promises of a bundle that somebody asks for, all held against what it can promise before any picture is looked at.
+
+    Args:
+        bundle: that answers.
+        coverage: of prediction sets, in (0, 1); None: no sets.
+        each_class: promise it for each class.
+        target_error: largest share of wrong answers among those that are given; None: everything is answered.
+        unknown: say so of pictures that are like nothing that was learnt.
+
+    Raises:
+        UsageError: the bundle does not make that promise, and why; ``each_class`` without ``coverage``.
+        NotEnoughData: too few validation pictures, with the number needed.
+    """
+    if each_class and coverage is None:
+        raise UsageError("each class is to be covered, but no coverage is given", next="--coverage 90% --each-class")
+    sets = set_maker(bundle, coverage, each_class=each_class) if coverage is not None else None
+    threshold = abstention(bundle, target_error).threshold if target_error is not None else None
+    return Promises(sets, threshold, *(detector(bundle) if unknown else (None, math.inf)))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,8 @@ def _axes(x: Floats, most: int) -> tuple[Floats, Wide]:
     rows = len(x) <= x.shape[1]  # whichever product is smaller
     gram = (x @ x.T if rows else x.T @ x).astype(np.float64)
     values, vectors = eigh(gram, subset_by_index=(len(gram) - d, len(gram) - 1))
-    values, vectors = np.maximum(values[::-1].real, 1e-12), vectors[:, ::-1].real  # they are real; types do not say so
-    axes = x.T @ (vectors / np.sqrt(values)) if rows else vectors
+    values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
+    axes: Any = x.T @ (vectors / np.sqrt(values)) if rows else vectors
     return np.asarray(axes, np.float32), values / len(x)
 
 
