@@ -60,9 +60,9 @@ def _axes(x: Floats, most: int) -> tuple[Floats, Wide]:
     d = min(most, *x.shape)
     rows = len(x) <= x.shape[1]  # whichever product is smaller
     gram = (x @ x.T if rows else x.T @ x).astype(np.float64)
-    values, vectors = eigh(gram, subset_by_index=(len(gram) - d, len(gram) - 1))
-    values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
-    axes: Any = x.T @ (vectors / np.sqrt(values)) if rows else vectors
+    found: Any = eigh(gram, subset_by_index=(len(gram) - d, len(gram) - 1))
+    values, vectors = np.maximum(found[0][::-1], 1e-12), found[1][:, ::-1]
+    axes = x.T @ (vectors / np.sqrt(values)) if rows else vectors
     return np.asarray(axes, np.float32), values / len(x)
 
 

@@ -20,8 +20,9 @@ from visum.types import Floats, Pixels, Preprocess
 
 Squares = Mapping[Preprocess, Pixels]
 """One picture in every way that a model looks at it: uint8 ``[S, S, 3]`` each."""
-Run = Callable[[dict[Preprocess, Pixels]], Floats]
-"""From B pictures, stacked, to logits float32 ``[B, K]``; runs on a thread of its own."""
+Run = Callable[[dict[Preprocess, Pixels]], Floats | tuple[Floats, Floats | None]]
+"""From B pictures, stacked, to logits float32 ``[B, K]``, perhaps with the strangeness of each, float32 ``[B]``; runs on a thread
+of its own."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Told:
         logits: float32 ``[K]``.
         waited, ran: seconds in the queue and in the engine.
         batch: pictures that ran together.
+        strange: how strange the picture is, where that was found.
     """
 
     logits: Floats
     waited: float
     ran: float
     batch: int
+    strange: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +109,11 @@ class Batcher:
     async def _run(self, batch: list[_Waiting]) -> None:
         begin = time.perf_counter()
         try:
-            logits = await asyncio.get_running_loop().run_in_executor(self._threads, _stacked, batch)
+            logits, strange = await asyncio.get_running_loop().run_in_executor(self._threads, _stacked, batch)
             ran = time.perf_counter() - begin
-            for each, row in zip(batch, logits, strict=True):
+            for each, row, how in zip(batch, logits, strange, strict=True):
                 if not each.answer.done():
-                    each.answer.set_result(Told(row, begin - each.since, ran, len(batch)))
+                    each.answer.set_result(Told(row, begin - each.since, ran, len(batch), how))
         except Exception as error:
             for each in batch:
                 if not each.answer.done():
@@ -120,6 +123,9 @@ class Batcher:
             self._go()
 
 
-def _stacked(batch: Sequence[_Waiting]) -> Any:
+def _stacked(batch: Sequence[_Waiting]) -> tuple[Any, Sequence[float | None]]:
+    """Logits and strangeness of each."""
     specs = batch[0].squares
-    return batch[0].run({spec: np.stack([each.squares[spec] for each in batch]) for spec in specs})
+    said = batch[0].run({spec: np.stack([each.squares[spec] for each in batch]) for spec in specs})
+    logits, strange = said if isinstance(said, tuple) else (said, None)
+    return logits, [None] * len(batch) if strange is None else [float(value) for value in strange]

@@ -14,6 +14,8 @@ HELP = {
     "visum_request_seconds": "From the request's headers to the end of its answer, by route.",
     "visum_pictures_total": "Pictures answered, by model, version and answer: their shares tell of drift.",
     "visum_sure_total": "Answers by model, version and tenth of their probability: a shift to lower tenths tells of drift.",
+    "visum_unknown_total": "Pictures that are like nothing learnt, by model and version: more of them tell of drift.",
+    "visum_set_classes": "Classes in a prediction set, by model and version: larger sets tell of drift.",
     "visum_batch_pictures": "Pictures that ran together.",
     "visum_decode_seconds": "To decode and fit one request's pictures.",
     "visum_run_seconds": "Of a batch in the engine.",
@@ -37,6 +39,7 @@ BUCKETS = {
     "visum_decode_seconds": SECONDS,
     "visum_run_seconds": SECONDS,
     "visum_batch_pictures": (1.0, 2.0, 4.0, 8.0),
+    "visum_set_classes": (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 100.0),
 }
 """Histograms, and the upper ends of their buckets."""
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from visum.errors import BundleError, UsageError
+from visum.judge import promise
 from visum.models import serving
 from visum.models.predict import Model
 from visum.serve import answers
@@ -68,9 +69,17 @@ class Served:
         """Its ways to look at a picture, as decoders read them."""
         return [json.dumps(asdict(spec)) for spec in self.model.specs]
 
-    def run(self, squares: dict[Preprocess, Pixels]) -> Floats:
-        """Stacks of B fitted pictures → logits float32 ``[B, K]``."""
-        return self.model.answer(squares)
+    @cached_property
+    def strangeness(self) -> promise.Strangeness | None:
+        """Of the bundle's detector, if it has one."""
+        return promise.detector(self.bundle)[0] if promise.has(self.bundle, promise.UNKNOWN) else None
+
+    def run(self, squares: dict[Preprocess, Pixels]) -> tuple[Floats, Floats | None]:
+        """Stacks of B fitted pictures → logits float32 ``[B, K]`` and, with a detector, strangeness float32 ``[B]``."""
+        if self.strangeness is None:
+            return self.model.answer(squares), None
+        logits, features = self.model.with_features(squares)
+        return logits, self.strangeness(features, logits)
 
     def facts(self, default: bool) -> dict[str, Any]:
         """What ``GET /v1/models`` says of it."""
@@ -149,7 +158,13 @@ async def load(name: str, folder: Path, workers: Workers, engine: str = "auto") 
             kept.append(Model(bundles.read(folder), engine, build=serving.engine))
         if bundles.digest(folder) != digest:
             raise BundleError(f"the bundle for {name!r} changed while it was read", next="the same once more")
-        return Served(name, digest, folder, kept[0], found.images)
+        made = Served(name, digest, folder, kept[0], found.images)
+        try:  # notes are a stranger's JSON: better now than with the first picture
+            strange = None if made.strangeness is None else 0.0
+            answers.answer(made.bundle, np.zeros(len(made.bundle.classes), np.float32), 1, strange)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise BundleError(f"the notes of the bundle for {name!r} are not what visum writes: {error!r}") from error
+        return made
 
     return await asyncio.to_thread(proved)
 

@@ -29,6 +29,7 @@ SCHEMAS: dict[str, Any] = {
         predictions=_list(_object(**{"class": _TEXT, "probability": _NUMBER})),
         labels=_list(_TEXT),
         set=_list(_TEXT),
+        coverage=_NUMBER,
         unknown=_TRUTH,
         notes=_list(_TEXT),
         seconds=_object(queue=_NUMBER, decode=_NUMBER, run=_NUMBER),

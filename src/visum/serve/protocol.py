@@ -97,7 +97,13 @@ async def _inferred(state: State, model: Served, body: bytearray, head: int) -> 
     async def one(at: int) -> None:
         told = await state.workers.batcher.ask(model, model.run, pictures[at])
         logits[at] = told.logits
-        count(state, model, told, said["seconds"] / len(pictures), answers.answer(model.bundle, told.logits, 1))
+        count(
+            state,
+            model,
+            told,
+            said["seconds"] / len(pictures),
+            answers.answer(model.bundle, told.logits, 1, told.strange),
+        )
 
     begin = perf_counter()
     await few_at_a_time([partial(one, at) for at in range(len(pictures))])

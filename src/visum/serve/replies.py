@@ -19,6 +19,7 @@ class Reply:
         probability: of ``label``, as listed in ``top`` (several labels: of the least probable; none: of the most probable class).
         top: (class, calibrated probability), most probable first.
         set: classes of the conformal prediction set; None where the model has none.
+        coverage: the probability with which ``set`` holds the truth, as promised; None where there is no set.
         unknown: whether the picture is unlike what the model has learned; None where the model cannot tell.
         notes: remarks of the server.
         seconds: ``queue``, ``decode``, ``run``: how long the server took for each.
@@ -41,6 +42,7 @@ class Reply:
     task: str = ""
     error: str = ""
     next: str = ""
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def reply(told: Mapping[str, Any], name: str) -> Reply:
         model=str(told.get("model", "")),
         version=str(told.get("version", "")),
         task=str(told.get("task", "")),
+        coverage=None if told.get("coverage") is None else float(told["coverage"]),
     )
 
 

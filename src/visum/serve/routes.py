@@ -59,10 +59,10 @@ async def _answered(
 def _told(
     state: State, model: Served, told: Told, said: Mapping[str, Any], top: int, id: str, begin: float
 ) -> dict[str, Any]:
-    found = answers.answer(model.bundle, told.logits, top)
+    found = answers.answer(model.bundle, told.logits, top, told.strange)
     decode = float(said["seconds"])
     seconds = {"queue": max(0.0, perf_counter() - begin - decode - told.ran), "decode": decode, "run": told.ran}
-    count(state, model, told, decode, answers.answer(model.bundle, told.logits, 1))
+    count(state, model, told, decode, answers.answer(model.bundle, told.logits, 1, told.strange))
     if state.feedback is not None:
         state.feedback.remember(id, model, found["labels"], found["predictions"][0])
     return {
@@ -82,6 +82,10 @@ def count(state: State, model: Served, told: Told, decode: float, found: Mapping
         state.metrics.count("visum_pictures_total", **who, answer=label)
     tenth = min(9, int(10 * found["predictions"][0]["probability"]))
     state.metrics.count("visum_sure_total", **who, tenth=str(tenth))
+    if found.get("unknown"):
+        state.metrics.count("visum_unknown_total", **who)
+    if "set" in found:
+        state.metrics.observe("visum_set_classes", len(found["set"]), **who)
     state.metrics.observe("visum_batch_pictures", told.batch)
     state.metrics.observe("visum_run_seconds", told.ran)
     state.metrics.observe("visum_decode_seconds", decode)

@@ -47,9 +47,10 @@ function notes(answer) {
   if (answer.unknown) told.push(note("This does not look like what the model has learned.", "The answer may mean nothing: look yourself."));
   if (answer.set) {
     const names = list(answer.set, 20, answer.set.length > 20 ? "and" : "or");
+    const promised = answer.coverage ? ` Such sets hold the truth for ${Math.round(1000 * answer.coverage) / 10}\u202f% of pictures like those it was judged on.` : "";
     told.push(
       answer.set.length
-        ? make("p", { className: "why" }, "By its prediction set this is ", make("strong", { text: names }), ".")
+        ? make("p", { className: "why" }, "By its prediction set this is ", make("strong", { text: names }), `.${promised}`)
         : make("p", { className: "why", text: "Its prediction set is empty: no class fits well." }),
     );
   }
