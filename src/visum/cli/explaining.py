@@ -52,6 +52,11 @@ def explain(
     against: Annotated[
         str | None, typer.Option("--against", help="With --layers: compare with those of this.", metavar="BUNDLE")
     ] = None,
+    visualise: Annotated[
+        list[str] | None,
+        typer.Option("--visualise", help="What activates LAYER, LAYER:CHANNEL or a class most.", metavar="WHAT"),
+    ] = None,
+    filters: Annotated[bool, typer.Option("--filters", help="The filters of the first layer.")] = False,
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="The nearest training images, and those that helped or hurt.")
     ] = False,
@@ -67,7 +72,8 @@ def explain(
     from visum.cli import insight
     from visum.workflow.explain import FOLDER, QUESTIONS
 
-    wishes = {"layers": layers, "neighbours": neighbours, "prototypes": prototypes}
+    wishes: dict[str, Any] = {"layers": layers, "neighbours": neighbours, "prototypes": prototypes}
+    wishes |= {"visualise": visualise, "filters": filters}
     settings: dict[str, Any] = {"paths": paths or [], "out": out or "explained", "engine": engine, "seed": seed}
     settings |= {"extra_formats": tuple(part for part in extra_formats.split(",") if part), "against": against}
     settings["data"] = data

@@ -134,9 +134,46 @@ def _prototypes(bundle: str, data: Any, settings: Mapping[str, Any]) -> Printer:
     return printed
 
 
+def _features(bundle: str, wanted: Any, settings: Mapping[str, Any]) -> Printer:
+    from visum.workflow.features import explain_features
+
+    asked = tuple(wanted) if isinstance(wanted, (list, tuple)) else ()
+    out = Path(settings["out"])
+    data = Path(settings["data"]) if settings["data"] else None
+    own = {name: settings[name] for name in ("engine", "extra_formats", "seed")}
+    found = explain_features(Path(bundle), asked, paths=tuple(settings["paths"]), data=data, out=out, **own)
+    page = out / "features.html"
+
+    def printed(as_json: bool) -> None:
+        if as_json:
+            first = {"layer": found.first, "filters": len(found.kernels)}
+            features = [each.facts() for each in found.found]
+            print(as_text({"page": str(page), "first": first, "features": features}))
+            return
+        rows = [
+            (
+                show.name(each.name),
+                f"{each.activation:.3g}",
+                f"{each.top[0][1]:.3g}" if each.top else "–",
+                f"{each.noise:.3g}",
+                show.name(each.top[0][0]) if each.top else "–",
+            )
+            for each in found.found
+        ]
+        if rows:
+            show.table(("channel", "drawn", "best real", "noise", "the best real picture"), rows, right=(1, 2, 3))
+        if found.first:
+            print(f"filters {len(found.kernels)} of {show.name(found.first)}")
+        print(f"page    {show.name(str(page))}")
+
+    return printed
+
+
 WISHES: dict[str, Callable[[str, Any, Mapping[str, Any]], Printer]] = {
     "layers": _layers,
     "neighbours": _neighbours,
     "prototypes": _prototypes,
+    "visualise": _features,
+    "filters": _features,
 }
 """Option of ``visum explain`` → what does it."""

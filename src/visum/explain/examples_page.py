@@ -92,8 +92,8 @@ def prototypes(found: Sequence[Typical], total: int, subject: str, n: int, pictu
             (),
             tag(
                 "div",
-                _row("These stand for it", [(_img(picture(name), name), "") for name in each.prototypes]),
-                _row("These are otherwise", [(_img(picture(name), name), "") for name in each.criticisms]),
+                row("These stand for it", [(framed(picture(name), name), "") for name in each.prototypes]),
+                row("These are otherwise", [(framed(picture(name), name), "") for name in each.criticisms]),
                 class_="examples",
             ),
         )
@@ -122,7 +122,7 @@ def _neighbours(each: Examples, picture: Thumbnail, training: Thumbnail) -> Mark
     def shown(likes: Sequence[Like], words: Callable[[Like], str]) -> list[tuple[Markup, Markup]]:
         return [
             (
-                _img(training(like.id), like.id),
+                framed(training(like.id), like.id),
                 tag(
                     "span",
                     tag("span", short(clean(like.label), 22), class_="same" if like.label == each.answer else "unlike"),
@@ -133,22 +133,24 @@ def _neighbours(each: Examples, picture: Thumbnail, training: Thumbnail) -> Mark
             for like in likes
         ]
 
-    rows = [_row("Nearest", shown(each.nearest, lambda like: f"{like.distance:.2f}"))]
+    rows = [row("Nearest", shown(each.nearest, lambda like: f"{like.distance:.2f}"))]
     if each.helped:
-        rows.append(_row("Helped", shown(each.helped, lambda like: f"{1000 * like.effect:+.2g}")))
+        rows.append(row("Helped", shown(each.helped, lambda like: f"{1000 * like.effect:+.2g}")))
     if each.hurt:
-        rows.append(_row("Hurt", shown(each.hurt, lambda like: f"{1000 * like.effect:+.2g}".replace("-", "\u2212"))))
+        rows.append(row("Hurt", shown(each.hurt, lambda like: f"{1000 * like.effect:+.2g}".replace("-", "\u2212"))))
     words = tag("p", short(clean(each.id), 80), class_="range")
-    own = tag("div", _img(picture(each.id), each.id), words, class_="asked")
+    own = tag("div", framed(picture(each.id), each.id), words, class_="asked")
     return tag("div", own, tag("div", *rows, class_="examples"), class_="question")
 
 
-def _row(title: str, cells: Sequence[tuple[Markup, str]]) -> Markup:
+def row(title: str, cells: Sequence[tuple[Markup, str]]) -> Markup:
+    """Pictures side by side, each with its words below."""
     items = [tag("li", image, words) if words else tag("li", image) for image, words in cells]
     return tag("div", tag("h3", title), tag("ul", *items, class_="films"))
 
 
-def _img(jpeg: bytes | None, name: str) -> Markup:
+def framed(jpeg: bytes | None, name: str) -> Markup:
+    """A small picture, or its name where there is none."""
     if jpeg is None:
         return tag("span", short(clean(name), 40), class_="pic none")
     made = Markup('<img src="data:image/jpeg;base64,{}" alt="{}" title="{}" loading="lazy">')
