@@ -40,6 +40,29 @@ def attack(settings: dict[str, Any], as_json: bool) -> None:
     print(f"\npage    {show.name(str(made.page))}\ntime    {made.seconds:.1f} s")
 
 
+def certify(settings: dict[str, Any], as_json: bool) -> None:
+    """Run it and show the result."""
+    from visum.cli.signed import as_text
+    from visum.workflow.certify import certify as run
+
+    with watching():
+        made = run(**settings)
+    if as_json:
+        print(as_text({**made.facts, "page": str(made.page)}))
+        return
+    facts = made.facts
+    rows = [(f"{row['radius']:.2f}", _share(row["certified"]), _share(row["attacked"])) for row in facts["rows"]]
+    title = f"{made.n:,} images under noise of {made.sigma:g}: right and proven against every change shorter than"
+    print()
+    show.table(("length", "proven", "held under attack"), rows, title, right=(0, 1, 2))
+    print(f"without noise {_share(facts['plain'])} are right; abstained on {_share(facts['abstained'])}")
+    if facts["smoothed"]["value"] < 0.7 * facts["plain"]["value"]:
+        print("It does not stand this noise: train it under noise (--augment noise-0.25), or take a smaller --sigma.")
+    if facts["trained_on"]:
+        print(f"{facts['trained_on']:,} of these images were trained on, so that the numbers flatter.")
+    print(f"\npage    {show.name(str(made.page))}\ntime    {made.seconds:.1f} s")
+
+
 def _share(score: Any) -> str:
     if score is None:
         return "–"
