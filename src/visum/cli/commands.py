@@ -202,6 +202,7 @@ ORDER = (
     "compare",
     "attack",
     "certify",
+    "certify",
     "predict",
     "monitor",
     "explain",

@@ -242,6 +242,7 @@ SIGNED = {
     "evaluate": ("visum.workflow.evaluate", "evaluate", _evaluate),
     "compare": ("visum.workflow.compare", "compare", comparing.compare),
     "attack": ("visum.workflow.attack", "attack", attacking.attack),
+    "certify": ("visum.workflow.certify", "certify", attacking.certify),
     "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
     "export": ("visum.workflow.export", "export", _export),
 }
