@@ -52,6 +52,9 @@ def explain(
     against: Annotated[
         str | None, typer.Option("--against", help="With --layers: compare with those of this.", metavar="BUNDLE")
     ] = None,
+    atlas: Annotated[
+        str | None, typer.Option("--map", help="These images, laid out as the network sees them.", metavar="DATA")
+    ] = None,
     visualise: Annotated[
         list[str] | None,
         typer.Option("--visualise", help="What activates LAYER, LAYER:CHANNEL or a class most.", metavar="WHAT"),
@@ -73,7 +76,7 @@ def explain(
     from visum.workflow.explain import FOLDER, QUESTIONS
 
     wishes: dict[str, Any] = {"layers": layers, "neighbours": neighbours, "prototypes": prototypes}
-    wishes |= {"visualise": visualise, "filters": filters}
+    wishes |= {"map": atlas, "visualise": visualise, "filters": filters}
     settings: dict[str, Any] = {"paths": paths or [], "out": out or "explained", "engine": engine, "seed": seed}
     settings |= {"extra_formats": tuple(part for part in extra_formats.split(",") if part), "against": against}
     settings["data"] = data

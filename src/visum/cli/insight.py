@@ -169,11 +169,31 @@ def _features(bundle: str, wanted: Any, settings: Mapping[str, Any]) -> Printer:
     return printed
 
 
+def _map(bundle: str, data: Any, settings: Mapping[str, Any]) -> Printer:
+    from visum.workflow.atlas import explain_map
+
+    out = Path(settings["out"])
+    own = {name: settings[name] for name in ("engine", "extra_formats", "seed")}
+    found = explain_map(Path(bundle), Path(data), out=out, **own)
+    page = out / "map.html"
+
+    def printed(as_json: bool) -> None:
+        if as_json:
+            print(as_text({"page": str(page), **found.as_json()}))
+            return
+        shares = f"{100 * found.agreed.mean():.0f} % of neighbours on it have the same label"
+        print(f"map     of {len(found.ids):,} images; {shares}")
+        print(f"page    {show.name(str(page))}")
+
+    return printed
+
+
 WISHES: dict[str, Callable[[str, Any, Mapping[str, Any]], Printer]] = {
     "layers": _layers,
     "neighbours": _neighbours,
     "prototypes": _prototypes,
     "visualise": _features,
     "filters": _features,
+    "map": _map,
 }
 """Option of ``visum explain`` → what does it."""
