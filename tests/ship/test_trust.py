@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visum.judge import background, calibrate, intervals, risk, slices
+from visum.judge import background, calibrate, risk, slices
 from visum.ship import trust
 from visum.ship.trust import figures, verdicts
 from visum.types import Predictions, column
@@ -44,16 +44,77 @@ def _abstention(knows: bool) -> dict[str, Any]:
     return risk.risk_block(Predictions(column([str(k) for k in range(300)]), np.log(p), labels, ("a", "b"), "binary"))
 
 
-def _drift(alarms: dict[str, str], false: int) -> dict[str, Any]:
+def _drift(**status: str) -> dict[str, Any]:
     kinds = [
-        {"kind": kind, "question": kind, "status": alarms.get(kind, "quiet"), "sentence": f"{kind} {HOSTILE}"}
+        {
+            "kind": kind,
+            "question": kind,
+            "status": status.get(kind, "quiet"),
+            "p": 0.5,
+            "n": 300,
+            "says": f"{kind} {HOSTILE} 1",
+        }
         for kind in ("covariate", "label", "concept", "unknown")
     ]
-    low, high = (float(end) for end in intervals.wilson(false, 60))
-    quiet = {"windows": 20, "n": 60, "alarms": false, "low": low, "high": high, "expected": 0.05}
-    planted = [{"name": HOSTILE, "kind": "label", "n": 80, "found": ["label"]}]
-    found = [kind for kind, status in alarms.items() if status == "alarm"]
-    return {"n": 300, "reference": 340, "kinds": kinds, "alarms": found, "check": {"quiet": quiet, "planted": planted}}
+    power = {"label": {"n": 300, "size": 0.2}, "concept": {"n": 50, "size": None}}
+    alarms = [kind for kind, each in status.items() if each == "alarm"]
+    return {"n": 300, "reference": 340, "kinds": kinds, "alarms": alarms, "accuracy": None, "power": power}
+
+
+def _conformal(value: float, p: float) -> dict[str, Any]:
+    level = {
+        "promised": 0.9,
+        "low_law": 0.87,
+        "high_law": 0.93,
+        **share(value, value - 0.04, value + 0.03),
+        "p": p,
+        "size": 1.4,
+    }
+    worst = {"class": HOSTILE, "n": 20, **share(0.7, 0.4, 0.9)}
+    return {
+        "n": 300,
+        "calibrated_on": 340,
+        "classes": 10,
+        "levels": [{**level, "single": 0.7, "empty": 0.0, "worst": worst}],
+    }
+
+
+def _unknown(near: float, far: float, p: float) -> dict[str, Any]:
+    strangers = [
+        {
+            "name": name,
+            "words": f"{name} {HOSTILE}",
+            "n": 96,
+            "caught": auroc,
+            "low": auroc - 0.1,
+            "high": auroc,
+            "auroc": auroc,
+        }
+        for name, auroc in (("near", near), ("far", far))
+    ]
+    kept = {**share(0.94, 0.92, 0.96), "p": p}
+    return {"n": 300, "detector": "neighbours", "promised": 0.95, "kept": kept, "strangers": strangers}
+
+
+def _corruptions(kept: float) -> dict[str, Any]:
+    kinds = [{"kind": kind, "family": kind, "values": [kept, kept, kept]} for kind in ("fog", "jpeg")]
+    mean = [share(0.9 * kept, 0.8 * kept, kept)] * 3
+    head = {"n": 96, "of": 300, "severities": [1, 3, 5], "clean": share(0.9, 0.86, 0.93)}
+    return {**head, "mean": mean, "kinds": kinds, "kept": kept}
+
+
+def _attacks(small: float, large: float) -> dict[str, Any]:
+    rows = [
+        {
+            "attack": attack,
+            "epsilon": radius,
+            **share(value, value - 0.01, value),
+            "worst": share(value, value - 0.01, value),
+        }
+        for radius, value in ((2.0, small), (8.0, large))
+        for attack in ("fgsm", "pgd10")
+    ]
+    return {"n": 40, "of": 300, "clean": share(0.9, 0.86, 0.93), "rows": rows}
 
 
 def _shortcut(severity: str) -> dict[str, Any]:
@@ -79,11 +140,19 @@ BLOCKS: dict[str, list[tuple[dict[str, Any], str]]] = {
         (_background(250, 150), "bad"),
     ],
     "drift": [
-        (_drift({}, 3), "good"),
-        (_drift({"label": "alarm"}, 3), "watch"),
-        (_drift({"concept": "alarm"}, 0), "bad"),
-        (_drift({}, 30), "bad"),
+        (_drift(), "good"),
+        (_drift(label="alarm"), "watch"),
+        (_drift(concept="alarm", covariate="unclear"), "bad"),
     ],
+    "conformal": [(_conformal(0.89, 0.3), "good"), (_conformal(0.86, 0.02), "watch"), (_conformal(0.8, 0.0001), "bad")],
+    "unknown": [
+        (_unknown(0.9, 0.95, 0.3), "good"),
+        (_unknown(0.6, 0.95, 0.3), "watch"),
+        (_unknown(0.9, 0.95, 0.01), "watch"),
+        (_unknown(0.6, 0.7, 0.3), "bad"),
+    ],
+    "corruptions": [(_corruptions(0.85), "good"), (_corruptions(0.7), "watch"), (_corruptions(0.4), "bad")],
+    "attacks": [(_attacks(0.85, 0.8), "good"), (_attacks(0.7, 0.1), "watch"), (_attacks(0.1, 0.0), "bad")],
 }
 
 

@@ -48,7 +48,7 @@ def abstention(block: Json) -> dict[str, Any]:
 
 
 def drift(block: Json) -> dict[str, Any]:
-    """The four questions of ``visum monitor``, and how the alarm did where the answer is known."""
+    """The four questions of ``visum monitor``, and how small a drift as many pictures would show."""
     words_ = {
         "alarm": "changed",
         "quiet": "as before",
@@ -56,37 +56,159 @@ def drift(block: Json) -> dict[str, Any]:
         "too_few": "too few",
         "not_judged": "not judged",
     }
+    power = block["power"]
     listed = [
         {
             "name": each["question"],
-            "mark": words_[each["status"]],
+            "mark": words_.get(each["status"], each["status"]),
             "kind": "watch" if each["status"] == "alarm" else "good" if each["status"] == "quiet" else "none",
-            "text": each["sentence"],
+            "text": f"{each['says']} {_seen(each['kind'], power.get(each['kind']))}".strip(),
         }
         for each in block["kinds"]
     ]
-    check = block["check"]
-    if check is not None:
-        quiet = check["quiet"]
-        listed.append(
-            {
-                "name": "Does the alarm keep quiet where nothing has changed?",
-                "mark": f"{quiet['alarms']} of {quiet['n']}",
-                "kind": "none",
-                "text": f"{quiet['windows']} windows of validation images against the others: {quiet['alarms']} of "
-                f"{quiet['n']} tests rang ({words.interval(quiet)}); {percent(quiet['expected'], 0)} are to be expected.",
-            }
+    return {"listed": listed, "key": f"Asked of {plural(block['n'], 'judged image')} as visum monitor would."}
+
+
+SEEN = {
+    "covariate": "pictures that move by {} of the distance between two classes",
+    "label": "{} of the pictures replaced by pictures of one class",
+    "concept": "{} of the right answers called otherwise",
+    "unknown": "{} of the pictures unlike anything known",
+}
+
+
+def _seen(kind: str, power: Json | None) -> str:
+    if power is None or kind not in SEEN:
+        return ""
+    what = SEEN[kind]
+    if power["size"] is None:
+        return f"So few ({power['n']}) would not even show {what.format('half')} four times out of five."
+    return f"As many ({power['n']}) would show {what.format(percent(power['size'], 0))} four times out of five."
+
+
+def conformal(block: Json) -> dict[str, Any]:
+    """Promised and kept, for each coverage."""
+    rows = [
+        {
+            "name": f"{percent(each['promised'], 0)} promised",
+            "note": f"{each['size']:.2f} classes on average; one class alone in {percent(each['single'], 0)} of the sets",
+            "svg": kept(each, each["promised"], (each["low_law"], each["high_law"]), low=0.5),
+            "text": percent(each["value"]),
+            "range": words.interval(each),
+            "verdict": "fewer than promised, beyond chance" if each["p"] <= 0.05 else "",
+        }
+        for each in block["levels"]
+    ]
+    worst = min(
+        (each["worst"] for each in block["levels"] if each["worst"] and abs(each["promised"] - 0.9) < 0.06),
+        key=lambda each: each["value"],
+        default=None,
+    )
+    more = ""
+    if worst is not None:
+        more = (
+            f" The promise is for all images together, not for each class: least often covered is {worst['class']} "
+            f"({percent(worst['value'])} of {worst['n']}, {words.interval(worst)} allowing for all classes)."
         )
-        listed += [
-            {
-                "name": "Does it ring where something has changed?",
-                "mark": "found" if each["kind"] in each["found"] else "missed",
-                "kind": "good" if each["kind"] in each["found"] else "watch",
-                "text": f"Planted: {each['name']} ({plural(each['n'], 'image')}).",
-            }
-            for each in check["planted"]
+    return {
+        "dots": rows,
+        "key": f"The scale begins at 50\u202f%. The line is the promise, the shade what {block['calibrated_on']:,} validation "
+        f"images can promise (95\u202f%), the dot what these images show.{more}",
+    }
+
+
+def unknown(block: Json) -> dict[str, Any]:
+    """Bars: what passes and what is caught."""
+    passes = bar("Known images that pass", block["kept"], True)
+    caught = [
+        bar(
+            f"Called unknown: {each['words']}",
+            {"value": each["caught"], "low": each["low"], "high": each["high"]},
+            False,
+        )
+        for each in block["strangers"]
+    ]
+    return {
+        "bars": [passes, *caught],
+        "key": f"Detector: {block['detector'].replace('_', ' ')}, fitted on training images alone.",
+    }
+
+
+def corruptions(block: Json) -> dict[str, Any]:
+    """Accuracy against severity: all kinds together, and each family."""
+    severities = block["severities"]
+    clean = (0.0, *(block["clean"][key] for key in ("value", "low", "high")))
+    mean = [
+        (float(s), each["value"], each["low"], each["high"]) for s, each in zip(severities, block["mean"], strict=True)
+    ]
+    families: dict[str, list[Json]] = {}
+    for each in block["kinds"]:
+        families.setdefault(each["family"], []).append(each)
+    drawn = [plots.Line("all kinds", [clean, *mean], "main", dots=True)]
+    for name, kinds in families.items():
+        values = [sum(each["values"][at] for each in kinds) / len(kinds) for at in range(len(severities))]
+        points = [
+            (clean[0], clean[1], None, None),
+            *((float(s), v, None, None) for s, v in zip(severities, values, strict=True)),
         ]
-    return {"listed": listed}
+        drawn.append(plots.Line(name, points, "other"))
+    table = [
+        (each["kind"].replace("_", " "), *(percent(value) for value in each["values"]))
+        for each in sorted(block["kinds"], key=lambda each: sum(each["values"]))
+    ]
+    return {
+        "figure": plots.lines(
+            drawn,
+            title="Accuracy at each severity of 15 kinds of corruption",
+            across="severity",
+            up="right, %",
+            ticks=[(0.0, "none"), *((float(s), str(s)) for s in severities)],
+        ),
+        "key": "Severity 5 is as strong as the benchmark goes (ImageNet-C); the pictures below are at 3.",
+        "table": {"title": "All 15 kinds", "head": ("Kind", *(f"severity {s}" for s in severities)), "rows": table},
+    }
+
+
+def attacks(block: Json) -> dict[str, Any]:
+    """Accuracy against the size of the change."""
+    clean = (0.0, *(block["clean"][key] for key in ("value", "low", "high")))
+    names = {"fgsm": "one step (FGSM)", "pgd10": "ten steps (PGD)"}
+    drawn = []
+    for attack in dict.fromkeys(row["attack"] for row in block["rows"]):
+        rows = [row for row in block["rows"] if row["attack"] == attack]
+        points = [clean, *((row["epsilon"], row["value"], row["low"], row["high"]) for row in rows)]
+        drawn.append(plots.Line(names.get(attack, attack), points, "main" if attack != "fgsm" else "other", dots=True))
+    radii = sorted({row["epsilon"] for row in block["rows"]})
+    return {
+        "figure": plots.lines(
+            drawn,
+            title="Accuracy under attack",
+            across="largest change of a pixel, of 255",
+            up="right, %",
+            ticks=[(0.0, "0"), *((radius, f"{radius:g}") for radius in radii)],
+        ),
+        "key": "The attacker knows the network. The shade is a 95\u202f% interval.",
+    }
+
+
+def kept(score: Json, promised: float, law: tuple[float, float], *, low: float) -> Markup:
+    """A share with its interval, beside what was promised."""
+
+    def x(share: float) -> float:
+        return 200 * (max(low, min(1.0, share)) - low) / (1 - low)
+
+    kind = "low" if score["p"] <= 0.05 else "usual"
+    marks = [
+        charts.tag("title", f"{percent(score['value'])} ({words.interval(score)})"),
+        charts.tag("rect", class_="track", x=0, y=3, width=200, height=18),
+        charts.tag("rect", class_="promise", x=x(law[0]), y=3, width=x(law[1]) - x(law[0]), height=18),
+        charts.tag("path", class_="zero", d=f"M{x(promised):.2f} 0V24"),
+        charts.tag("path", class_=f"own {kind}", d=f"M{x(score['low']):.2f} 12H{x(score['high']):.2f}"),
+        charts.tag("path", class_=f"point {kind}", d=f"M{x(score['value']):.2f} 12h.01"),
+    ]
+    return charts.tag(
+        "svg", *marks, class_="spread", viewBox="0 0 200 24", preserveAspectRatio="none", aria_hidden="true"
+    )
 
 
 def slices(block: Json) -> dict[str, Any]:
@@ -195,10 +317,14 @@ def ranged(group: Json, line: float) -> Markup:
 FIGURES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "calibration": calibration,
     "abstention": abstention,
+    "conformal": conformal,
+    "unknown": unknown,
     "slices": slices,
     "shortcut": shortcut,
     "background": background,
     "drift": drift,
+    "corruptions": corruptions,
+    "attacks": attacks,
 }
 """Step → what the template lays out: ``figure`` (SVG), ``dots``, ``bars``, ``key`` (how to read it) …"""
 
@@ -214,6 +340,7 @@ def of(name: str, block: Json) -> dict[str, Any]:
         "rare": [],
         "few": [],
         "listed": [],
+        "table": None,
         "more": [],
     }
     if "skipped" in block or name not in FIGURES:

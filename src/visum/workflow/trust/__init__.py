@@ -25,9 +25,12 @@ from visum.ship.bundle import digest
 from visum.types import Column, Manifest, Predictions, rows
 from visum.workflow import origin
 from visum.workflow.trust.answers import abstention_step, calibration_step
+from visum.workflow.trust.attacks import attacks_step
 from visum.workflow.trust.context import WEIGHTS, Context, Skipped
+from visum.workflow.trust.corruptions import corruptions_step
 from visum.workflow.trust.drift import drift_step
 from visum.workflow.trust.pictures import background_step, shortcut_step, slices_step
+from visum.workflow.trust.promises import conformal_step, unknown_step
 
 BUDGET = 180.0
 LEAST = 30
@@ -36,10 +39,14 @@ Step = Callable[[Context], dict[str, Any]]
 STEPS: dict[str, Step] = {
     "calibration": calibration_step,
     "abstention": abstention_step,
+    "conformal": conformal_step,
+    "unknown": unknown_step,
     "slices": slices_step,
     "shortcut": shortcut_step,
     "drift": drift_step,
     "background": background_step,
+    "corruptions": corruptions_step,
+    "attacks": attacks_step,
 }
 """Name → function of the context, in the order of the page. Those of ``WEIGHTS`` share the time that is left."""
 

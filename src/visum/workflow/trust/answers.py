@@ -8,6 +8,7 @@ from visum.errors import NotEnoughData
 from visum.judge import calibrate, evaluate
 from visum.judge.calibration import calibration_block
 from visum.judge.risk import risk_block
+from visum.models.opinions import opinions
 from visum.workflow.trust.context import Context
 
 
@@ -32,5 +33,5 @@ def calibration_step(context: Context) -> dict[str, Any]:
 
 def abstention_step(context: Context) -> dict[str, Any]:
     """``risk.risk_block``, its own words under ``told``."""
-    found = risk_block(context.predictions, seed=context.seed)
+    found = risk_block(context.predictions, opinions(context.table, context.model), seed=context.seed)
     return {**found, "told": {key: found.pop(key) for key in ("sentence", "advice")}}

@@ -193,18 +193,29 @@ class Context:
         Raises:
             Skipped: fewer fit into the time, or are there.
         """
-        n = len(self.table)
-        if n < least:
-            raise NotEnoughData(f"{n} labelled images {what}", allowed=f"{least} or more", next=f"{least - n} more")
-        count = min(n, int(most))
+        order = self.turns(least, what)
+        count = min(len(order), int(most))
         if count < least:
             raise Skipped(
                 f"there was time for {count} images, and fewer than {least} say nothing", next="a longer --budget"
             )
-        if count == n:
-            return np.arange(n, dtype=np.int64)
+        return np.sort(order[:count])
+
+    def turns(self, least: int, what: str) -> Integers:
+        """All row numbers in an order of which every beginning has the classes in the shares of all.
+
+        Args:
+            least: fewer are not worth the work.
+            what: is to be done with them, for the message.
+
+        Raises:
+            NotEnoughData: there are fewer.
+        """
+        n = len(self.table)
+        if n < least:
+            raise NotEnoughData(f"{n} labelled images {what}", allowed=f"{least} or more", next=f"{least - n} more")
         order = np.random.default_rng(self.seed).permutation(n)
-        return np.sort(order[np.argsort(list(self._turns(order)), kind="stable")][:count]).astype(np.int64)
+        return np.asarray(order[np.argsort(list(self._turns(order)), kind="stable")], np.int64)
 
     def _turns(self, order: NDArray[np.int64]) -> Iterator[float]:
         """When each image's turn comes, so that a few of them have the classes in the shares of all."""
