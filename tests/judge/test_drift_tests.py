@@ -120,7 +120,7 @@ def false_alarms(windows: int) -> dict[str, float]:
 def test_a_label_shift_moves_plain_tests_and_not_those_within_answers() -> None:
     d, rng = digits(), np.random.default_rng(6)
     plain, within = [], []
-    for _ in range(20):
+    for _ in range(15):
         rows = rng.permutation(len(d.labels))
         against = referred(d, rows[:400])
         picked = shifted(d.labels, rows[400:], rng.dirichlet(np.ones(10)), 150, rng)
@@ -130,8 +130,8 @@ def test_a_label_shift_moves_plain_tests_and_not_those_within_answers() -> None:
         for strata, p in ((np.zeros(len(points), np.int64), plain), (answers, within)):
             split = exchange.splits(strata, fresh, 59, rng)
             p.append(exchange.p_value(shift.mmd(points, strata, split)) <= 0.05)
-    assert np.mean(plain) > 0.9
-    assert np.mean(within) <= 0.2  # 99.7 % of binomial(20, 0.05)
+    assert np.mean(plain) > 0.8
+    assert np.mean(within) <= 0.2  # 99.5 % of binomial(15, 0.05)
 
 
 @pytest.mark.slow

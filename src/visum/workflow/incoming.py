@@ -125,7 +125,7 @@ def _rows(
 ) -> tuple[str, list[str], list[str | None] | None, NDArray[np.float64] | None]:
     """Folder, paths below it, labels and times of a table's rows whose files are there."""
     ending = path.rpartition(".")[2].lower()
-    if ending not in TABLES:
+    if ending not in TABLES or not os.path.isfile(path):  # noqa: PTH113
         raise DataError(
             f"{path} is no folder and no table" if os.path.lexists(path) else f"{path} does not exist",
             allowed=f"a folder of pictures, or a table: {', '.join(TABLES)}",

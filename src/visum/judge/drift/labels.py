@@ -62,20 +62,24 @@ def calibrated(logits: Floats, t: float, bias: Array) -> Array:
     return np.exp(log_softmax(logits / t + bias))
 
 
-def em(p: Array, prior: Array, counts: Array | None = None, rounds: int = ROUNDS) -> Array:
+def em(
+    p: Array, prior: Array, counts: Array | None = None, *, start: Array | None = None, rounds: int = ROUNDS
+) -> Array:
     """New shares of the classes by expectation maximisation (Saerens et al. 2002, Neural Computation 14:21).
 
     Args:
         p: calibrated probabilities float ``[N, K]`` of new pictures, N >= 1.
         prior: shares that these probabilities go by, float ``[K]``.
         counts: how often each picture counts, ``[B, N]``, for B estimates at once (a bootstrap).
+        start: shares to begin with; None: ``prior``.
+        rounds: at most.
 
     Returns:
         Shares summing to 1: ``[K]``, or ``[B, K]``.
     """
     ratio = p / np.maximum(prior, LEAST)
     weights = np.ones((1, len(p))) if counts is None else counts
-    q = np.broadcast_to(np.maximum(prior, LEAST), (len(weights), p.shape[1]))
+    q = np.broadcast_to(np.maximum(prior if start is None else start, LEAST), (len(weights), p.shape[1]))
     total = weights.sum(1, keepdims=True)
     for _ in range(rounds):
         inner = np.maximum(q @ ratio.T, 1e-300)

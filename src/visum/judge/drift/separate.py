@@ -154,7 +154,7 @@ def judge(
 
     verdicts["concept"] = _concept(reference, new, changed, alpha, draws, rng)
     if enough and not several:
-        low, high = _interval(new, reference.prior, rng)
+        low, high = _interval(new, reference.prior, shares, rng)
     return Findings(
         {kind: verdicts[kind] for kind in KINDS},
         n,
@@ -241,12 +241,12 @@ def _concept(
 
 
 def _interval(
-    new: Sample, prior: NDArray[np.float64], rng: np.random.Generator
+    new: Sample, prior: NDArray[np.float64], shares: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """95 % of the shares over resamples of the new pictures."""
     some = new.p[exchange.rows_at_most(len(new), 5 * LOOKED_AT, rng)]
     drawn = rng.multinomial(len(new), np.full(len(some), 1 / len(some)), 200).astype(np.float64)
-    values = labels.em(some, prior, drawn, rounds=200)
+    values = labels.em(some, prior, drawn, start=shares, rounds=50)
     low, high = np.quantile(values, (0.025, 0.975), axis=0)
     return low, high
 
