@@ -1,6 +1,7 @@
 """Maps: seconds of Grad-CAM for all test photos, of one LIME and one map of integrated gradients; which methods can be believed.
 
-    python benchmarks/explain.py RUN seconds|believed [PHOTOS]
+    python benchmarks/explain.py RUN seconds
+    python benchmarks/explain.py RUN believed PHOTOS METHOD…
 
 RUN is a run on the clothing photos. ``believed`` judges every method on the same photos and the same masks, and beside them two
 that know nothing: a blob in the middle, and the Grad-CAM of another photo.
@@ -23,7 +24,7 @@ from visum.models import predict as running
 from visum.ship import bundle as bundles
 from visum.workflow import maps
 
-SLOW = ("attention", "attention_rollout", "attention_flow")
+METHODS = ("layercam", "integrated_gradients", "smoothgrad", "gradient_shap", "occlusion", "lime", "kernel_shap")
 
 
 def main() -> None:
@@ -31,41 +32,30 @@ def main() -> None:
     paths = sorted(str(path) for path in (SHARED / "data" / "clothing" / "test").rglob("*.jpg"))
     if sys.argv[2] == "seconds":
         return seconds(model, paths)
-    number = int(sys.argv[3]) if len(sys.argv) > 3 else 24
-    believed(model, paths[:: len(paths) // number][:number])
+    number = int(sys.argv[3])
+    believed(model, paths[:: len(paths) // number][:number], sys.argv[4:])
 
 
 def seconds(model: running.Model, paths: list[str]) -> None:
-    started = time.perf_counter()
     asked: list[maps.Asked] = [(path, path, None, None) for path in paths]
-    done = sum(1 for _ in maps.explained(asked, model, method="gradcam", proof=False))
-    print("| what | seconds |\n|---|---|")
-    print(f"| Grad-CAM of {done} photos, loading and compiling included | {time.perf_counter() - started:.1f} |")
-    for method in (
-        "layercam",
-        "integrated_gradients",
-        "smoothgrad",
-        "gradient_shap",
-        "occlusion",
-        "lime",
-        "kernel_shap",
-    ):
-        taken = best(lambda method=method: list(maps.explained(asked[:1], model, method=method, proof=False)))
-        print(f"| {method}, one photo | {taken:.1f} |")
-    taken = best(lambda: list(maps.explained(asked[:16], model, method="layercam")))
-    print(f"| layercam with proof, a photo (of 16) | {taken / 16:.1f} |")
+    print("| what | seconds | of processors |\n|---|---|---|")
+    row(f"Grad-CAM of {len(asked)} photos, loading and compiling included", lambda: each(asked, model, "gradcam"))
+    for method in METHODS:
+        row(f"{method}, one photo", lambda method=method: each(asked[:1], model, method))
+    row("layercam with proof, 16 photos", lambda: each(asked[:16], model, "layercam", proof=True))
 
 
-def best(function: Callable[[], object], times: int = 2) -> float:
-    taken = []
-    for _ in range(times):
-        started = time.perf_counter()
-        function()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+def each(asked: list[maps.Asked], model: running.Model, method: str, proof: bool = False) -> None:
+    assert all(one.heat.size for one in maps.explained(asked, model, method=method, proof=proof))
 
 
-def believed(model: running.Model, paths: list[str]) -> None:
+def row(name: str, function: Callable[[], object]) -> None:
+    started, busy = time.perf_counter(), time.process_time()
+    function()
+    print(f"| {name} | {time.perf_counter() - started:.1f} | {time.process_time() - busy:.1f} |", flush=True)
+
+
+def believed(model: running.Model, paths: list[str], methods: list[str]) -> None:
     b = model.bundle
     plain = maps.questioned(model, "auto", "", 0)
     squares = np.stack([fit(running.pixels_of(path, b.preprocess, ()), b.preprocess) for path in paths])
@@ -79,12 +69,11 @@ def believed(model: running.Model, paths: list[str]) -> None:
         told = evidence(plain.answer(np.concatenate([square[None], shown])), int(k), -1, b.task)
         falls.append(told[0] - told[1:])
     found = {}
-    for method in attribution.EXPLAINERS:
-        if method not in SLOW:
-            subject = attribution.resolve(method, plain)[1]
-            found[method + (f" at {subject.layer}" if subject.layer else "")] = attribution.EXPLAINERS[method].run(
-                subject, squares, targets, none
-            )
+    for method in methods:
+        subject, run = attribution.resolve(method, plain)[1], attribution.EXPLAINERS[method].run
+        parts = [slice(at, at + 4) for at in range(0, len(squares), 4)]
+        name = method + (f" at {subject.layer}" if subject.layer else "")
+        found[name] = np.concatenate([run(subject, squares[part], targets[part], none[part]) for part in parts])
     at = (np.arange(squares.shape[1]) + 0.5) / squares.shape[1] - 0.5
     found["(a blob in the middle)"] = np.stack([np.exp(-10 * (at[:, None] ** 2 + at[None] ** 2))] * len(squares))
     found["(Grad-CAM of another photo)"] = np.roll(next(iter(found.values())), 5, axis=0)
