@@ -125,7 +125,8 @@ def old(run: Run, tmp_path: Path) -> Path:
     """The bundle as it was before references."""
     bundle, golden = bundles.read_golden(run.folder)
     notes = {key: value for key, value in bundle.notes.items() if key != "drift"}
-    bundles.write(replace(bundle, weights=network_weights(bundle), notes=notes), tmp_path / "old", golden)
+    weights = {name: value for name, value in bundle.weights.items() if not name.startswith("drift.")}
+    bundles.write(replace(bundle, weights=weights, notes=notes), tmp_path / "old", golden)
     return tmp_path / "old"
 
 

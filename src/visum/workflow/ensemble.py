@@ -189,8 +189,8 @@ def ensemble(
                 rejected = [{"id": name, "reason": reason} for name, reason in unreadable]
                 facts.update(data=record.data_facts(table, rejected, data), members=[asdict(each) for each in members])
                 notes = _notes(facts, blocks, [b for _, b in named], members, combine)
-                made = reference.equipped(replace(made, notes=notes), table, model)
-                made = promise.equip(made, answers, table, model)
+                made = promise.equip(replace(made, notes=notes), answers, table, model)
+                made = reference.equipped(made, table, model)
                 shipping.write(made, out / "bundle", outcome.golden(table, model))
                 storage.write_json(out / "metrics.json", _metrics(made, said, members, blocks, combine))
                 if runs := [run for run in beside if run is not None]:

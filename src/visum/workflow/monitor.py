@@ -137,7 +137,7 @@ def monitor(
     if reference is not None:
         with stages.stage("reference"):
             shipped = _equipped(shipped, reference, model, extra_formats)
-    against = references.of(shipped)
+    against = references.of(shipped, scored=True)
     table: Manifest | None = None
     unreadable: list[tuple[str, str]] = []
     labelled, timed, left_out = "what clients said", "when they said it", 0
@@ -153,14 +153,9 @@ def monitor(
         unreadable = [(error.path, error.reason) for error in bad]
         with stages.stage("predict", len(table)) as stage:
             found, said = references.features(table, model, digest=digest, step=stage.step)
-        points = references.project(references.arrays_of(shipped), found)
         truth = _truth(table, bool(came.labelled))
-        seen, ids, labelled, timed = (
-            drift.sample(against, points, said.logits, truth),
-            table.ids,
-            came.labelled,
-            came.timed,
-        )
+        seen, ids = references.sample(shipped, against, found, said, truth), table.ids
+        labelled, timed = came.labelled, came.timed
         times = came.times[[at[name] for name in table.ids]]
     with stages.stage("judge"):
         _check_enough(len(seen), fed is not None)

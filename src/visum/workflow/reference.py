@@ -1,9 +1,10 @@
 """The drift reference: validation pictures as a few numbers each, stored in a bundle, so that ``visum monitor`` can compare.
 
 Arrays in ``Bundle.weights`` (all beginning with ``drift.``): ``points`` float16 ``[M, C]``, ``logits`` float32 ``[M, K]``,
-``labels`` int64 ``[M]`` (multilabel 0/1 ``[M, K]``); ``known`` float16 ``[B, C]``, points of train pictures; and what projects
-new features: ``mean``, ``scale`` float32 ``[D]``, ``basis`` float16 ``[D, C']``, ``spread`` float32 ``[C']``. Facts in
-``notes["drift"]``: ``n``, ``of``, ``columns``, ``features``, ``counts``, ``accuracy``.
+``labels`` int64 ``[M]`` (multilabel 0/1 ``[M, K]``); ``known`` float16 ``[B, C]``, points of train pictures; ``strange``
+float32 ``[M]``, scores of the bundle's own detector of unknown pictures, where it has one; and what projects new features:
+``mean``, ``scale`` float32 ``[D]``, ``basis`` float16 ``[D, C']``, ``spread`` float32 ``[C']``. Facts in ``notes["drift"]``:
+``n``, ``of``, ``columns``, ``features``, ``counts``, ``accuracy``.
 
 The projection is made of *train* pictures. Were it made of the reference's own, it would fit these better than new pictures and
 every comparison would find a difference that is none.
@@ -19,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.errors import BundleError, NotEnoughData
+from visum.judge import promise
 from visum.judge.drift import power
 from visum.judge.drift import sample as drift
 from visum.models import predict as running
 from visum.runtime import Step, no_step
-from visum.types import Bundle, Floats, Manifest, Predictions, decisions, in_split, rows, targets
+from visum.types import Bundle, Floats, Integers, Manifest, Predictions, decisions, in_split, rows, targets
 
 PREFIX = "drift."
 NOTE = "drift"
@@ -81,6 +83,8 @@ def equip(
     arrays["points"] = project(arrays, embeddings[picked]).astype(np.float16)
     arrays["known"] = project(arrays, basis).astype(np.float16)
     arrays["logits"], arrays["labels"] = said.logits, said.labels
+    if (scores := strangeness(bundle, embeddings[picked], said.logits)) is not None:
+        arrays["strange"] = scores
     right = decisions(said) == said.labels
     counts = said.labels.sum(0) if said.labels.ndim == 2 else np.bincount(said.labels, minlength=len(said.classes))
     facts = {
@@ -94,6 +98,14 @@ def equip(
     kept = {name: value for name, value in bundle.weights.items() if not name.startswith(PREFIX)}
     weights = {**kept, **{PREFIX + name: value for name, value in arrays.items()}}
     return replace(bundle, weights=weights, notes={**bundle.notes, NOTE: facts})
+
+
+def strangeness(bundle: Bundle, features: NDArray[np.floating[Any]], logits: Floats) -> Floats | None:
+    """Scores of the bundle's own detector of unknown pictures, float32 ``[N]``; None where it has none."""
+    if not promise.has(bundle, promise.UNKNOWN):
+        return None
+    score, _ = promise.detector(bundle)
+    return np.asarray(score(np.asarray(features, np.float32), logits), np.float32)
 
 
 def equipped(bundle: Bundle, table: Manifest, model: running.Model) -> Bundle:
@@ -160,8 +172,12 @@ def arrays_of(bundle: Bundle) -> dict[str, NDArray[Any]]:
     return found
 
 
-def of(bundle: Bundle) -> drift.Reference:
+def of(bundle: Bundle, *, scored: bool = False) -> drift.Reference:
     """The reference of a bundle.
+
+    Args:
+        scored: strangeness is that of the bundle's own detector, where it has one; new pictures then come by ``sample``.
+            Otherwise it is ``judge.drift.unknown.strangeness``.
 
     Raises:
         BundleError: none, or its parts do not fit.
@@ -177,7 +193,28 @@ def of(bundle: Bundle) -> drift.Reference:
     ids = np.array([str(row) for row in range(m)], object)
     logits = np.asarray(a["logits"], np.float32)
     said = Predictions(ids, logits, labels, bundle.classes, bundle.task, "", bundle.temperature, bundle.thresholds)
-    return drift.reference(a["points"].astype(np.float32), said, a["known"].astype(np.float32))
+    return drift.reference(
+        a["points"].astype(np.float32), said, a["known"].astype(np.float32), a.get("strange") if scored else None
+    )
+
+
+def sample(
+    bundle: Bundle,
+    against: drift.Reference,
+    features: NDArray[np.floating[Any]],
+    said: Predictions,
+    labels: Integers | None,
+) -> drift.Sample:
+    """New pictures as the ``scored`` reference of a bundle is.
+
+    Args:
+        against: ``of`` the bundle.
+        features, said: what ``features`` gives.
+        labels: as in ``Predictions``; None: all unknown.
+    """
+    a = arrays_of(bundle)
+    scores = strangeness(bundle, features, said.logits) if "strange" in a else None
+    return drift.sample(against, project(a, features), said.logits, labels, scores)
 
 
 def self_check(

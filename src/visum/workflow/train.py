@@ -335,7 +335,7 @@ def train(
             data_block = record.data_facts(table, [{"id": e.path, "reason": e.reason} for e in bad], data)
             facts.update(data=data_block, backbone=base.name, preprocess=asdict(spec), seconds=stages.seconds())
             made = replace(made, notes=outcome.notes(facts, blocks, findings, best, backbone))
-            made = promise.equip(reference.equipped(made, table, model), answers, table, model)
+            made = reference.equipped(promise.equip(made, answers, table, model), table, model)
             bundles.write(made, folder / "bundle", outcome.golden(table, model))
             for number, each in enumerate((each for rung in rungs for each in rung.snapshots), 1):
                 one = outcome.bundle(each, base, spec, each.validation, table)
