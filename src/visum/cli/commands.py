@@ -202,7 +202,7 @@ ORDER = (
     "compare",
     "attack",
     "certify",
-    "certify",
+    "tradeoff",
     "predict",
     "monitor",
     "explain",

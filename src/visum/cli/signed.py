@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from visum.cli import attacking, comparing, show, trusting
+from visum.cli import attacking, comparing, show, trading, trusting
 from visum.cli.progress import watching
 
 
@@ -243,6 +243,7 @@ SIGNED = {
     "compare": ("visum.workflow.compare", "compare", comparing.compare),
     "attack": ("visum.workflow.attack", "attack", attacking.attack),
     "certify": ("visum.workflow.certify", "certify", attacking.certify),
+    "tradeoff": ("visum.workflow.tradeoff", "tradeoff", trading.tradeoff),
     "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
     "export": ("visum.workflow.export", "export", _export),
 }
