@@ -1,14 +1,14 @@
 """When to say nothing: the threshold on how sure an answer is above which at most a promised share is wrong.
 
-Among validation pictures, most sure first, the first m are tested for each m in turn: would a model that is wrong in more
-than ``target`` of such cases make so few mistakes (exact binomial; the same as asking whether Clopper-Pearson's upper bound
-is below the target)? The first m that fails ends the search, so that testing hundreds of thresholds costs nothing
-(fixed-sequence testing, Angelopoulos et al. 2021, "Learn then Test", section 4). With zero mistakes, ``needed(target,
-delta)`` pictures are the fewest that pass; since a single early mistake would end a search that begins there, there are
-``STARTS`` of them at delta / ``STARTS`` each.
+Among validation pictures, most sure first, the first m are tested, for one m after the other: would a model that is wrong in
+more than ``target`` of such cases make so few mistakes (exact binomial; the same as asking whether Clopper-Pearson's upper
+bound is below the target)? The first m that fails ends the search, so that testing hundreds of thresholds costs nothing
+(fixed-sequence testing; Angelopoulos et al. 2021, "Learn then Test", section 4). The search begins where it depends on nothing
+but the number of pictures: at the fewest that pass without a mistake, or with one where there are twice as many, so that a
+single early mistake does not end it.
 
-Given the m-th most sure picture, those above it are independent draws from all that are surer (order statistics), so each
-test holds exactly although thresholds are found in the data, as in SGR (Geifman & El-Yaniv 2017), whose correction is for a
+Given the m-th most sure picture, those above it are independent draws from all that are surer (order statistics), so each test
+holds exactly although thresholds are found in the data, as in SGR (Geifman & El-Yaniv 2017), which has to correct for its
 binary search. One thing is assumed: that surer answers are, on the whole, not more often wrong. Over draws of the validation
 pictures the error among answered pictures then exceeds the target in at most a share delta.
 """
@@ -27,7 +27,6 @@ from visum.types import Floats, Predictions, decisions, probabilities
 
 DELTA = 0.05
 """How often the promise may fail, over draws of the validation pictures."""
-STARTS = 3
 TARGETS = (0.01, 0.02, 0.05)
 """For which a bundle tells its thresholds; any other is computed from what it carries."""
 
@@ -42,7 +41,7 @@ class Abstention:
         threshold: an answer is given where its probability is above this; -1: always.
         answered: share of the n validation pictures that are answered.
         error: share of wrong ones among them.
-        bound: Clopper-Pearson's upper bound of that, at the level of the test that it passed: <= target.
+        bound: Clopper-Pearson's upper bound of that at 1 - delta: <= target.
         n: validation pictures.
     """
 
@@ -57,7 +56,17 @@ class Abstention:
 
 def needed(target: float, delta: float = DELTA) -> int:
     """Fewest validation pictures with which a target can be promised at all, if the surest of them are without a mistake."""
-    return math.ceil(math.log(delta / STARTS) / math.log1p(-target))
+    return math.ceil(math.log(delta) / math.log1p(-target))
+
+
+def _start(n: int, target: float, delta: float) -> int:
+    """How many of the surest are tested first."""
+    from scipy.stats import binom
+
+    fewest = needed(target, delta)
+    counts = np.arange(fewest, n // 2 + 1)
+    enough_for_one = np.flatnonzero(binom.cdf(1, counts, target) <= delta)
+    return int(counts[enough_for_one[0]]) if len(enough_for_one) else fewest
 
 
 def surest(held: Predictions) -> tuple[Floats, NDArray[np.uint8]]:
@@ -98,7 +107,7 @@ def threshold(sure: Floats, wrong: NDArray[np.uint8], target: float, delta: floa
         raise UsageError(
             f"a target error of {100 * target:g} %", allowed="more than 0 % and less than 100 %", next="2%"
         )
-    n, fewest, level = len(sure), needed(target, delta), delta / STARTS
+    n, fewest = len(sure), needed(target, delta)
     words = f"at most {100 * target:g} % wrong answers, in {100 * (1 - delta):g} % of such promises"
     if n < fewest:
         raise NotEnoughData(
@@ -109,20 +118,19 @@ def threshold(sure: Floats, wrong: NDArray[np.uint8], target: float, delta: floa
     count = np.arange(1, n + 1)
     mistakes = np.cumsum(wrong, dtype=np.int64)
     edge = np.append(sure[1:] < sure[:-1], True)  # equal ones are answered together or not at all
-    passed = binom.cdf(mistakes, count, target) <= level
-    best = 0
-    for start in np.unique(np.geomspace(fewest, n, STARTS).round().astype(np.int64)):
-        tried = count[(count >= start) & edge]
-        good = passed[tried - 1]
-        reached = len(good) if good.all() else int(np.argmin(good))
-        best = max(best, int(tried[reached - 1]) if reached else 0)
-    if not best:
+    first = _start(n, target, delta)
+    tried = count[(count >= first) & edge]
+    passed = binom.cdf(mistakes[tried - 1], tried, target) <= delta
+    reached = len(passed) if passed.all() else int(np.argmin(passed))
+    if not reached:
+        seen = int(tried[0])
         raise NotEnoughData(
-            f"{words}: the surest {fewest} of {n} validation images have {int(mistakes[fewest - 1])} mistakes",
-            allowed="fewer mistakes, more images or a larger target",
+            f"{words}: the surest {seen} of {n} validation images have {int(mistakes[seen - 1])} mistakes",
+            allowed="fewer mistakes, or more images",
             next="a larger target error, or better training",
         )
+    best = int(tried[reached - 1])
     m = int(mistakes[best - 1])
-    bound = float(beta.ppf(1 - level, m + 1, best - m)) if m < best else 1.0
+    bound = float(beta.ppf(1 - delta, m + 1, best - m)) if m < best else 1.0
     cut = -1.0 if best == n else float(sure[best])
     return Abstention(target, delta, cut, best / n, m / best, bound, n)

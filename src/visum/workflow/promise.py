@@ -100,7 +100,8 @@ def _detecting(
     embeds = not model.members and len(train) > unknown.NEIGHBOURS
     if not embeds and b.task == "multilabel":
         raise UsageError("several labels for each picture, and no embeddings that one could compare")
-    name = unknown.USUAL if embeds else unknown.WITHOUT_EMBEDDINGS
+    usual = unknown.OF_SEVERAL_LABELS if b.task == "multilabel" else unknown.USUAL
+    name = usual if embeds else unknown.WITHOUT_EMBEDDINGS
     found: unknown.Detector = unknown.DETECTORS[name]
     arrays: Arrays = {}
     if embeds:
