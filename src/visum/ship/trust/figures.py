@@ -82,8 +82,8 @@ def _seen(kind: str, power: Json | None) -> str:
         return ""
     what = SEEN[kind]
     if power["size"] is None:
-        return f"So few ({power['n']}) would not even show {what.format('half')} four times out of five."
-    return f"As many ({power['n']}) would show {what.format(percent(power['size'], 0))} four times out of five."
+        return f"{power['n']} pictures would not even show {what.format('half')}, four times out of five."
+    return f"Four times out of five, {power['n']} pictures would show {what.format(percent(power['size'], 0))}."
 
 
 def conformal(block: Json) -> dict[str, Any]:
@@ -92,10 +92,10 @@ def conformal(block: Json) -> dict[str, Any]:
         {
             "name": f"{percent(each['promised'], 0)} promised",
             "note": f"{each['size']:.2f} classes on average; one class alone in {percent(each['single'], 0)} of the sets",
-            "svg": kept(each, each["promised"], (each["low_law"], each["high_law"]), low=0.5),
+            "svg": kept(each, each["promised"], (each["low_law"], each["high_law"]), 0.05 / len(block["levels"])),
             "text": percent(each["value"]),
             "range": words.interval(each),
-            "verdict": "fewer than promised, beyond chance" if each["p"] <= 0.05 else "",
+            "verdict": "fewer than promised, beyond chance" if each["p"] <= 0.05 / len(block["levels"]) else "",
         }
         for each in block["levels"]
     ]
@@ -191,13 +191,13 @@ def attacks(block: Json) -> dict[str, Any]:
     }
 
 
-def kept(score: Json, promised: float, law: tuple[float, float], *, low: float) -> Markup:
-    """A share with its interval, beside what was promised."""
+def kept(score: Json, promised: float, law: tuple[float, float], level: float, low: float = 0.5) -> Markup:
+    """A share with its interval, beside what was promised; marked where its p-value is at most ``level``."""
 
     def x(share: float) -> float:
         return 200 * (max(low, min(1.0, share)) - low) / (1 - low)
 
-    kind = "low" if score["p"] <= 0.05 else "usual"
+    kind = "low" if score["p"] <= level else "usual"
     marks = [
         charts.tag("title", f"{percent(score['value'])} ({words.interval(score)})"),
         charts.tag("rect", class_="track", x=0, y=3, width=200, height=18),

@@ -238,14 +238,18 @@ def _drift(block: Json) -> Said:
 
 
 def _conformal(block: Json) -> Said:
-    level = min(block["levels"], key=lambda each: abs(each["promised"] - 0.9))
+    levels = block["levels"]
+    broken = [each for each in levels if each["p"] <= CHANCE / len(levels)]
+    level = min(broken or levels, key=lambda each: abs(each["promised"] - 0.9))
     told = (
         f"Sets of answers that promise to hold the truth {percent(level['promised'], 0)} of the time hold it "
         f"{percent(level['value'])} of the time ({_range(level['low'], level['high'])}; {_n(block)}), "
         f"with {level['size']:.2f} of {block['classes']} classes on average"
     )
-    if level["p"] > CHANCE:
-        return Said("good", f"{told}: the promise holds.")
+    if not broken:
+        return Said(
+            "good", f"{told}: {'the promise holds' if len(levels) == 1 else f'all {len(levels)} promises hold'}."
+        )
     return Said(
         "bad" if level["p"] <= CHANCE / 50 else "watch",
         f"{told}: fewer than promised, beyond chance (p {_p(level['p'])}).",
