@@ -247,9 +247,8 @@ def _conformal(block: Json) -> Said:
         f"with {level['size']:.2f} of {block['classes']} classes on average"
     )
     if not broken:
-        return Said(
-            "good", f"{told}: {'the promise holds' if len(levels) == 1 else f'all {len(levels)} promises hold'}."
-        )
+        holds = {1: "the promise holds", 2: "both promises hold"}.get(len(levels), f"all {len(levels)} promises hold")
+        return Said("good", f"{told}: {holds}.")
     return Said(
         "bad" if level["p"] <= CHANCE / 50 else "watch",
         f"{told}: fewer than promised, beyond chance (p {_p(level['p'])}).",

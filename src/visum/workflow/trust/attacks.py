@@ -53,6 +53,7 @@ def attacks_step(context: Context) -> dict[str, Any]:
     def classifier(pixels: Tensor) -> Tensor:
         return network(pixels) + shift
 
+    network.forward.to(memory_format=torch.channels_last)  # half the time on processors
     order, parts = context.turns(LEAST, "to attack"), []
     for start in range(0, len(order), PORTION):
         where, begin = order[start : start + PORTION], time.monotonic()

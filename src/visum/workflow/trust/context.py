@@ -34,7 +34,7 @@ from visum.types import (
 )
 from visum.workflow import audit
 
-WEIGHTS: Mapping[str, float] = {"background": 1, "corruptions": 5, "attacks": 4}
+WEIGHTS: Mapping[str, float] = {"background": 1, "corruptions": 4, "attacks": 5}
 """How the steps that cost most share the time that is left; each takes what the earlier ones did not need, too."""
 RESERVE = 4.0
 """Seconds kept for the steps that cost little and for the page."""
