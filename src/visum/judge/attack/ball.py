@@ -53,7 +53,11 @@ class Ball:
 
     def uphill(self, slope: Tensor) -> Tensor:
         """The move of length 1 that climbs most: signs for linf, the direction itself for l2."""
-        return slope.sign() if self.norm == "linf" else slope / (self.length(slope) + _TINY)
+        if self.norm == "linf":
+            return slope.sign()
+        # where the classifier is sure, slopes are so small that their squares are 0
+        scaled = slope / slope.flatten(1).abs().amax(1).clamp_min(1e-38).view(-1, 1, 1, 1)
+        return scaled / self.length(scaled).clamp_min(_TINY)
 
     def anywhere(self, x: Tensor, draw: torch.Generator) -> Tensor:
         """A point drawn evenly from the ball around ``x``, then brought into 0 … 255."""

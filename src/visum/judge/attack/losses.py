@@ -10,8 +10,13 @@ _TINY = 1e-12
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Of the true class, in nats."""
-    return functional.cross_entropy(logits, y, reduction="none")
+    """Of the true class, in nats.
+
+    As log(1 + sum of exp(z_k - z_y)): the usual form subtracts a probability from 1, which in float32 leaves nothing, or a slope
+    in a wrong direction, where the classifier is sure.
+    """
+    ahead = logits - logits.gather(1, y[:, None])
+    return functional.softplus(ahead.scatter(1, y[:, None], -torch.inf).logsumexp(1))
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
