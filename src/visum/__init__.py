@@ -32,6 +32,7 @@ _HOMES = {
     "ensemble": "visum.workflow.ensemble",
     "evaluate": "visum.workflow.evaluate",
     "explain_images": "visum.workflow.explain",
+    "explain_mistakes": "visum.workflow.explain",
     "export": "visum.workflow.export",
     "find_learning_rate": "visum.workflow.find_rate",
     "find_problems": "visum.workflow.audit",
@@ -68,6 +69,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "explain_images",
+    "explain_mistakes",
     "export",
     "find_learning_rate",
     "find_problems",
@@ -102,7 +104,7 @@ if TYPE_CHECKING:
     from visum.workflow.doctor import doctor
     from visum.workflow.ensemble import Ensemble, ensemble
     from visum.workflow.evaluate import evaluate
-    from visum.workflow.explain import explain_images
+    from visum.workflow.explain import explain_images, explain_mistakes
     from visum.workflow.export import export
     from visum.workflow.find_rate import find_learning_rate
     from visum.workflow.monitor import monitor

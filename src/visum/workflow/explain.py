@@ -65,6 +65,9 @@ def explain_images(
     """
     ready.check_settings("explain", engine=engine, extra_formats=extra_formats)
     model = running.Model(read(bundle), engine)
+    for flag, name in (("--target", target), ("--contrast", contrast)):
+        if name is not None:
+            maps.number(model.bundle.classes, name, flag)  # before anything is compiled
     table = sources.images([paths] if isinstance(paths, (str, Path)) else paths)
     asked = [(name, location(table, row), target, contrast) for row, name in enumerate(table.ids)]
     found, tested = _made(asked, model, method, layer, proof, extra_formats, seed)
