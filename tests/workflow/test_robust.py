@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from visum.data import corrupt, load
 from visum.data.drawn import squares
-from visum.errors import NotEnoughData, UsageError
+from visum.errors import BundleError, NotEnoughData, UsageError
 from visum.models.predict import Model
 from visum.ship import bundle
-from visum.types import Manifest, rows, targets
+from visum.types import Manifest, Preprocess, rows, targets
 from visum.workflow import robust
 from visum.workflow.outcome import Run
 
@@ -80,3 +82,29 @@ def test_what_cannot_be_told_is_said(asked: tuple[Model, Manifest]) -> None:
     unlabelled = replace(table, labels=np.array([()] * len(table) + [None], object)[:-1])
     with pytest.raises(NotEnoughData):
         robust.corruption_block(model, unlabelled)
+
+
+def test_the_command_writes_what_it_found(network_run: Run, split_digits: Path, tmp_path: Path) -> None:
+    made = robust.corrupt_images(
+        network_run.bundle,
+        split_digits,
+        baseline=network_run.bundle,
+        kinds=("fog", "saturate"),
+        severities=(5, 1),
+        images=40,
+        out=tmp_path / "found",
+    )
+    facts = json.loads((tmp_path / "found" / "corruption.json").read_text())
+    assert facts == made.facts
+    assert (facts["n"], facts["severities"], facts["split"]) == (40, [1, 5], "test")
+    page = made.page.read_text()
+    assert page.count("<svg") == 2
+    assert facts["sentence"] in page
+    assert "mean corruption error" in page
+    assert made.trained_on == 0
+    with pytest.raises(UsageError, match="severities"):
+        robust.corrupt_images(network_run.bundle, split_digits, severities=(7,), out=tmp_path / "found")
+    other = replace(bundle.read(network_run.bundle), preprocess=Preprocess(size=96))
+    bundle.write(other, tmp_path / "other", [])
+    with pytest.raises(BundleError, match="another size"):
+        robust.corrupt_images(network_run.bundle, split_digits, baseline=tmp_path / "other", out=tmp_path / "found")

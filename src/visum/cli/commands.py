@@ -202,6 +202,7 @@ ORDER = (
     "compare",
     "attack",
     "certify",
+    "corrupt",
     "tradeoff",
     "predict",
     "monitor",

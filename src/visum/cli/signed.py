@@ -243,6 +243,7 @@ SIGNED = {
     "compare": ("visum.workflow.compare", "compare", comparing.compare),
     "attack": ("visum.workflow.attack", "attack", attacking.attack),
     "certify": ("visum.workflow.certify", "certify", attacking.certify),
+    "corrupt": ("visum.workflow.robust", "corrupt_images", trading.corrupt),
     "tradeoff": ("visum.workflow.tradeoff", "tradeoff", trading.tradeoff),
     "ensemble": ("visum.workflow.ensemble", "ensemble", _ensemble),
     "export": ("visum.workflow.export", "export", _export),

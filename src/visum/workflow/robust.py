@@ -1,26 +1,34 @@
-"""How a bundle bears corruptions: its answers to corrupted pictures, through the compiled engine, within the time that there is.
+"""``visum corrupt``: how a bundle bears noise, blur, weather and bad files, through the compiled engine, within the time given.
 
-``corruption_block`` is the block of the trust page.
+``corruption_block`` is what it finds as JSON, for whoever has a model and a table in hand (the trust page).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.data import corrupt
+from visum import storage
+from visum.config import Duration
+from visum.data import corrupt, load, sources
 from visum.data.drawn import Squares, squares
 from visum.data.load import in_order
-from visum.errors import NotEnoughData, UsageError
+from visum.errors import BundleError, NotEnoughData, UsageError
 from visum.judge import corruption
 from visum.models.compiled import BATCH
 from visum.models.predict import Model
-from visum.runtime import Step, no_step
-from visum.types import Floats, Manifest, Predictions, Preprocess, decisions, rows, targets
+from visum.runtime import Stages, Step, no_step
+from visum.ship import bundle as bundles
+from visum.ship.report import corruption as pages
+from visum.types import Floats, Manifest, Predictions, Preprocess, Split, decisions, in_split, rows, targets
+from visum.workflow import origin, ready
+from visum.workflow.checked import checked
 
 SEVERITIES = (1, 3, 5)
 """The mildest, the middle and the worst: what the trust page asks for."""
@@ -183,3 +191,108 @@ def _check(kinds: Sequence[str], severities: Sequence[int]) -> None:
         raise UsageError(
             f"severities {list(severities)} of {len(kinds)} kinds", allowed="one kind or more; some of 1, 2, 3, 4, 5"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Corrupted:
+    """What ``corrupt`` found.
+
+    Attributes:
+        facts: the block of ``corruption_block`` with ``bundle`` and ``split``.
+        page: corruption.html.
+        trained_on: how many of the images the bundle was trained on, as far as the run beside it tells.
+        seconds: all in all.
+    """
+
+    facts: Mapping[str, Any]
+    page: Path
+    trained_on: int
+    seconds: float
+
+
+@checked
+def corrupt_images(
+    bundle: Path,
+    data: Path,
+    *,
+    baseline: Path | None = None,
+    kinds: tuple[str, ...] = (*corrupt.CORRUPTIONS, *corrupt.HELD_OUT),
+    severities: tuple[int, ...] = SEVERITIES,
+    images: int = MOST,
+    budget: Duration | None = None,
+    out: Path = Path("corruption"),
+    split: Literal["train", "validation", "test"] | None = None,
+    path_column: str = "path",
+    label_column: str = "label",
+    engine: str = "auto",
+    extra_formats: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Corrupted:
+    """Tell what noise, blur, weather and bad files cost a bundle, kind by kind.
+
+    Args:
+        bundle: folder of a bundle or of a run.
+        data: labelled pictures, as for ``evaluate``.
+        baseline: another bundle of the same classes, which the mean corruption error is relative to.
+        kinds: of corruptions; omitted: the 15 of ImageNet-C and the 4 that were held out.
+        severities: some of 1,2,3,4,5.
+        images: how many to ask about at most.
+        budget: e.g. 60s; after it no further images are taken in hand.
+        out: folder for corruption.json and corruption.html.
+        split: train, validation or test; omitted: test where the data has one, else all.
+        path_column, label_column: as for ``train``.
+        engine: auto, openvino, onnxruntime or torch.
+        extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+        seed: of which images are taken and of everything that is drawn.
+
+    Raises:
+        UsageError: a kind or a severity that does not exist.
+        BundleError: a baseline of other classes, or one that sees pictures in another way.
+        NotEnoughData: too few labelled images.
+    """
+    ready.check_settings("corrupt", engine=engine, extra_formats=extra_formats)
+    _check(kinds, severities)
+    ready.check_machine()
+    storage.check_writable(out)
+    stages = Stages()
+    with stages.stage("read"):
+        shipped = bundles.read(bundle)
+        other = bundles.read(baseline) if baseline is not None else None
+        if other is not None and (other.classes, other.task, other.preprocess) != (
+            shipped.classes,
+            shipped.task,
+            shipped.preprocess,
+        ):
+            raise BundleError(
+                f"the baseline {baseline} has other classes, another task or another size than {bundle}",
+                allowed="a bundle of the same classes in the same order, made at the same --size",
+            )
+        table = sources.read(
+            data, path_column=path_column, label_column=label_column, task=shipped.task, classes=shipped.classes
+        ).manifest
+        chosen: Split = split if split is not None else ("test" if in_split(table, "test").any() else "")
+        table = rows(table, in_split(table, chosen)) if chosen else table
+    with stages.stage("decode", len(table)) as stage:
+        table, bad = load.index(table, shipped.preprocess, extra_formats=extra_formats, step=stage.step)
+    ready.check_readable(table, bad)
+    count = min(images, len(table)) * (1 + len(kinds) * len(severities)) * (2 if other else 1)
+    with stages.stage("corrupt", count) as stage:
+        block = corruption_block(
+            Model(shipped, engine),
+            table,
+            kinds=kinds,
+            severities=tuple(sorted(set(severities))),
+            most=images,
+            seconds=None if budget is None else max(0.0, budget - stages.seconds()),
+            baseline=(str(baseline), Model(other, engine)) if other is not None else None,
+            seed=seed,
+            step=stage.step,
+        )
+        stage.detail = f"{block['n']:,} of {block['of']:,} images, {len(kinds)} kinds"
+    facts = {**block, "bundle": str(bundle), "split": chosen}
+    storage.write_json(out / "corruption.json", facts)
+    seen = origin.trained(origin.table(bundle))
+    trained_on = sum(digest in seen for digest in table.sha256.tolist())
+    page = out / "corruption.html"
+    storage.write_atomic(page, pages.text(facts))
+    return Corrupted(facts, page, trained_on, stages.seconds())
