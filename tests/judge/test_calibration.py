@@ -66,7 +66,7 @@ def test_no_calibrator_is_called_better_than_the_truth() -> None:
     assert called <= 2
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("task", ["binary", pytest.param("multiclass", marks=pytest.mark.slow), "multilabel"])
 def test_the_block(task: Task) -> None:
     validation, test = halves(task)
     found = calibration_block(validation, test)
@@ -111,6 +111,7 @@ def test_scikit_learn_says_the_same_of_each_calibrator() -> None:
         assert scores["accuracy"]["value"] == reference.accuracy_score(test.labels, p.argmax(1))
 
 
+@pytest.mark.slow
 def test_words_for_the_good_and_the_bad() -> None:
     known, good = simulated(300, 0, bias=False), simulated(3000, 1, bias=False)
     assert calibration_block(known, replace(good, temperature=3.0))["verdict"] == "good"

@@ -22,6 +22,11 @@ from visum.types import Floats, Predictions, Task, decisions, probabilities
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visum.judge.risk.RESAMPLES", (150, 150))
+
+
 def wrong(given: Predictions) -> np.ndarray:
     off = decisions(given) != given.labels
     return (off.any(1) if off.ndim == 2 else off).astype(float)

@@ -16,6 +16,11 @@ from visum.types import Predictions, column, decisions, manifest
 from visum.workflow.compare import called, compare, reordered
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visum.judge.compare.RESAMPLES", 200)
+
+
 @pytest.fixture(scope="module")
 def digits() -> tuple[Predictions, Predictions]:
     """What logistic regression and nearest neighbours say of 300 handwritten digits."""

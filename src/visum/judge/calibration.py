@@ -17,7 +17,7 @@ from visum.errors import DataError
 from visum.judge import intervals, metrics, miscalibration, scores
 from visum.judge.calibrate import reliability
 from visum.judge.calibrators import CALIBRATORS
-from visum.judge.sound import enough
+from visum.judge.sound import enough, taken
 from visum.types import Floats, Integers, Predictions, Score, Task, probabilities
 
 Array = NDArray[np.float64]
@@ -25,6 +25,9 @@ BASE = "temperature"
 FOLDS = 5
 LEAST = 50
 """Validation images: ten in each fold."""
+CELLS = 100_000
+"""Validation images times classes that calibrators are fitted on; of more images, some are taken evenly: they would cost minutes
+and change no choice."""
 SCORED = ("accuracy", "log_loss", "brier")
 
 
@@ -41,7 +44,7 @@ def choice(validation: Predictions, *, seed: int = 0) -> dict[str, Any]:
         NotEnoughData: fewer than 50 labelled images, or one class only.
         DataError: logits that are NaN.
     """
-    known = enough(validation, LEAST, "to calibrate with")
+    known = _some(enough(validation, LEAST, "to calibrate with"))
     p = crossed(known, seed)
     return _chosen(known, p, seed)
 
@@ -66,6 +69,12 @@ def folds(labels: Integers, seed: int = 0) -> Integers:
     out = np.empty(len(labels), np.int64)
     out[order] = np.arange(len(labels)) % FOLDS
     return out
+
+
+def _some(known: Predictions) -> Predictions:
+    """At most as many rows as ``CELLS`` allow, evenly, and never fewer than ``LEAST``."""
+    most = max(CELLS // len(known.classes), LEAST)
+    return known if len(known) <= most else taken(known, np.linspace(0, len(known) - 1, most).astype(np.int64))
 
 
 def _chosen(known: Predictions, p: dict[str, Floats], seed: int) -> dict[str, Any]:
@@ -121,6 +130,7 @@ def calibration_block(validation: Predictions, test: Predictions, *, seed: int =
             "validation and test predictions have other classes", allowed="the same classes in the same order"
         )
     known, judged = enough(validation, LEAST, "to calibrate with"), enough(test, LEAST, "to judge calibration by")
+    known = _some(known)
     y, task = judged.labels, judged.task
     p = probabilities(judged)
     chosen = _chosen(known, crossed(known, seed), seed)

@@ -96,7 +96,7 @@ def _fit_vector(logits: Floats, labels: Integers, task: Task) -> State:
 
     bounds = [SCALES if k else (1.0, 1.0) for k in known] + [SHIFTS if k else (0.0, 0.0) for k in known]
     start = np.concatenate([np.ones(classes), np.zeros(classes)])
-    options = {"maxiter": 2000, "maxfun": 10_000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
+    options = {"maxiter": 500, "maxfun": 1000, "ftol": 1e-13, "gtol": 1e-8, "maxcor": 30}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     return {"scale": found[:classes] / t, "shift": found[classes:]}
 

@@ -31,8 +31,8 @@ from visum.types import Floats, Integers, Score, Task
 
 Array = NDArray[np.float64]
 Gaps = Callable[[Floats, Integers, Task], Array]
-MOST = 30_000_000
-"""Cells of a table of gaps; a larger one is added up without an interval."""
+MOST, WORK = 30_000_000, 1_000_000_000
+"""Cells of a table of gaps: a larger one is added up without an interval; and of all resamples of it together."""
 
 
 def _binned(gap: Array, where: Integers, bins: int = BINS) -> Array:
@@ -81,11 +81,12 @@ def each_class(p: Floats, labels: Integers, task: Task) -> Array:
     return np.asarray(np.abs(classwise_ece(p, labels, task).sum(0)).reshape(classes, BINS).sum(1) * classes)
 
 
-def score(name: str, p: Floats, labels: Integers, task: Task, *, resamples: int = 500, seed: int = 0) -> Score:
+def score(name: str, p: Floats, labels: Integers, task: Task, *, seed: int = 0) -> Score:
     """One of ``ERRORS`` with its 95 % bootstrap interval, whose lower end allows for the bias that noise in the bins has."""
     table = ERRORS[name](p, labels, task).astype(np.float32)
     value = error(name, p, labels, task)
     if table.size > MOST or len(p) < 2:
         return Score(name, value, float("nan"), float("nan"), len(p), "")
+    resamples = int(np.clip(WORK // table.size, 100, 500))
     values = intervals.resample(gap_statistic(table), len(p), resamples=resamples, seed=seed)
     return Score(name, value, *gap_ends(value, values), len(p), "bootstrap")

@@ -31,7 +31,8 @@ BASE = "max_softmax"
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 POINTS = 100
 """Of a curve that is kept."""
-RESAMPLES = 1000
+DRAWS, RESAMPLES = 5_000_000, (500, 1000)
+"""Images drawn over all resamples; fewest and most of these."""
 
 
 def curve(uncertainty: Array, loss: Array) -> tuple[Array, Array]:
@@ -145,7 +146,8 @@ def risk_block(predictions: Predictions, draws: Mapping[str, Floats] | None = No
     def statistic(weights: NDArray[np.float32]) -> Array:
         return np.stack([each(weights) for each in areas], 1)
 
-    values = intervals.resample(statistic, n, resamples=RESAMPLES, seed=seed)
+    times = int(np.clip(DRAWS // n, *RESAMPLES))
+    values = intervals.resample(statistic, n, resamples=times, seed=seed)
     plain = statistic(np.ones((1, n), np.float32))[0]
     base, others = names.index(BASE), len(names) - 1
     rows = []
