@@ -21,7 +21,7 @@ def test_drawings_beat_every_real_picture_and_the_strongest_real_ones_come_first
     network_run: Run, tmp_path: Path
 ) -> None:
     wanted = ("blocks.2:3", "7")
-    found = explain_features(network_run.folder, wanted, out=tmp_path, steps=60, engine="torch")
+    found = explain_features(network_run.folder, wanted, out=tmp_path, steps=24, engine="torch")
     assert [each.name for each in found.found] == list(wanted)
     for each in found.found:
         assert each.activation > each.top[0][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,10 @@ def serve(
     feedback: Annotated[
         str | None, typer.Option("--feedback", help="Keep labels that clients send back here.", metavar="FILE.parquet")
     ] = None,
+    neighbours: Annotated[
+        str | None,
+        typer.Option("--neighbours", help="Show training images of this run beside answers.", metavar="RUN"),
+    ] = None,
     engine: Annotated[str, typer.Option("--engine", help="auto, openvino or onnxruntime.")] = "auto",
     extra_formats: Annotated[str, typer.Option("--extra-formats", help="Of TIFF,AVIF,HEIC.")] = "",
     max_megabytes: Annotated[int, typer.Option("--max-megabytes", help="Largest request.")] = 20,
@@ -41,6 +46,11 @@ def serve(
     """Serve bundles over HTTP, with a page to try them at /."""
     from visum.serve.launch import serve as run
 
+    shown = None
+    if neighbours:
+        from visum.workflow.gallery import prepared
+
+        shown = prepared(Path(neighbours))
     run(
         bundles,
         host=host,
@@ -50,6 +60,7 @@ def serve(
         allow_host=allow_host or (),
         unprotected=unprotected,
         feedback=feedback,
+        neighbours=shown,
         engine=engine,
         extra_formats=tuple(part for part in extra_formats.split(",") if part),
         max_megabytes=max_megabytes,

@@ -18,14 +18,19 @@ Array = NDArray[np.float64]
 Vectors = NDArray[Any]
 
 
-def standardised(x: Vectors, by: Vectors) -> Floats:
-    """Columns with mean 0 and deviation 1 over the rows of ``by``; columns that hardly move there become 0; float32."""
-    plain = np.asarray(by, np.float32)
-    mean, deviation = plain.mean(axis=0), plain.std(axis=0)
+def moments(x: Vectors) -> tuple[Floats, Floats]:
+    """Mean of each column, and 1 / its deviation; 0 for columns that hardly move: float32 ``[D]`` each."""
+    plain = np.asarray(x, np.float32)
+    deviation = plain.std(axis=0)
     still = deviation <= 1e-3 * max(float(np.median(deviation)), 1e-12)
-    return np.asarray(
-        (np.asarray(x, np.float32) - mean) * np.where(still, 0, 1 / np.where(still, 1, deviation)), np.float32
-    )
+    scale = np.where(still, 0, 1 / np.where(still, 1, deviation))
+    return np.asarray(plain.mean(axis=0), np.float32), np.asarray(scale, np.float32)
+
+
+def standardised(x: Vectors, by: Vectors) -> Floats:
+    """Columns with mean 0 and deviation 1 over the rows of ``by``, float32; those that hardly move there become 0."""
+    mean, scale = moments(by)
+    return np.asarray((np.asarray(x, np.float32) - mean) * scale, np.float32)
 
 
 def nearest(

@@ -20,9 +20,9 @@ from visum.types import Floats, Pixels, Preprocess
 
 Squares = Mapping[Preprocess, Pixels]
 """One picture in every way that a model looks at it: uint8 ``[S, S, 3]`` each."""
-Run = Callable[[dict[Preprocess, Pixels]], Floats | tuple[Floats, Floats | None]]
-"""From B pictures, stacked, to logits float32 ``[B, K]``, perhaps with the strangeness of each, float32 ``[B]``; runs on a thread
-of its own."""
+Run = Callable[[dict[Preprocess, Pixels]], Floats | tuple[Floats, Floats | None] | tuple[Floats, Floats | None, Any]]
+"""From B pictures, stacked, to logits float32 ``[B, K]``, perhaps with the strangeness of each, float32 ``[B]``, and what the
+head saw, ``[B, D]``; runs on a thread of its own."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Told:
         waited, ran: seconds in the queue and in the engine.
         batch: pictures that ran together.
         strange: how strange the picture is, where that was found.
+        features: what the head saw, ``[D]``, where that was asked for.
     """
 
     logits: Floats
@@ -41,6 +42,7 @@ class Told:
     ran: float
     batch: int
     strange: float | None = None
+    features: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +111,11 @@ class Batcher:
     async def _run(self, batch: list[_Waiting]) -> None:
         begin = time.perf_counter()
         try:
-            logits, strange = await asyncio.get_running_loop().run_in_executor(self._threads, _stacked, batch)
+            logits, strange, features = await asyncio.get_running_loop().run_in_executor(self._threads, _stacked, batch)
             ran = time.perf_counter() - begin
-            for each, row, how in zip(batch, logits, strange, strict=True):
+            for each, row, how, what in zip(batch, logits, strange, features, strict=True):
                 if not each.answer.done():
-                    each.answer.set_result(Told(row, begin - each.since, ran, len(batch), how))
+                    each.answer.set_result(Told(row, begin - each.since, ran, len(batch), how, what))
         except Exception as error:
             for each in batch:
                 if not each.answer.done():
@@ -123,9 +125,14 @@ class Batcher:
             self._go()
 
 
-def _stacked(batch: Sequence[_Waiting]) -> tuple[Any, Sequence[float | None]]:
-    """Logits and strangeness of each."""
+def _stacked(batch: Sequence[_Waiting]) -> tuple[Any, Sequence[float | None], Sequence[Any]]:
+    """Logits, strangeness and features of each."""
     specs = batch[0].squares
     said = batch[0].run({spec: np.stack([each.squares[spec] for each in batch]) for spec in specs})
-    logits, strange = said if isinstance(said, tuple) else (said, None)
-    return logits, [None] * len(batch) if strange is None else [float(value) for value in strange]
+    logits, strange, features, *_ = (*said, None) if isinstance(said, tuple) else (said, None, None)
+    nothing: list[Any] = [None] * len(batch)
+    return (
+        logits,
+        nothing if strange is None else [float(value) for value in strange],
+        nothing if features is None else features,
+    )

@@ -37,6 +37,7 @@ def serve(
     allow_host: Sequence[str] = (),
     unprotected: bool = False,
     feedback: str | None = None,
+    neighbours: Path | None = None,
     engine: str = "auto",
     extra_formats: Sequence[str] = (),
     max_megabytes: int = 20,
@@ -53,6 +54,7 @@ def serve(
         allow_host: other names that this server goes by.
         unprotected: take requests from other machines without a token.
         feedback: a folder of Parquet files for labels that clients send back.
+        neighbours: a file of training pictures (``ship.gallery``) that may be shown beside answers; None shows none.
         engine: auto, openvino or onnxruntime.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         max_megabytes: of one request.
@@ -79,6 +81,7 @@ def serve(
                 place,
                 workers=workers or threads(),
                 feedback=feedback,
+                neighbours=neighbours,
                 engine=engine,
                 formats=tuple(extra_formats),
                 body=max_megabytes << 20,
@@ -125,6 +128,7 @@ async def _serve(
     *,
     workers: int,
     feedback: str | None,
+    neighbours: Path | None,
     engine: str,
     formats: tuple[str, ...],
     body: int,
@@ -140,6 +144,7 @@ async def _serve(
     from visum.serve.log import Log
     from visum.serve.models import Models, Workers, places
     from visum.serve.state import State
+    from visum.ship import gallery
 
     limits = Limits(body=body, held=max(256 << 20, 4 * body), queue=queue)
     decoders = Decoders(workers, seconds=limits.answer_seconds / 2)
@@ -153,6 +158,7 @@ async def _serve(
         log=Log(as_json),
         feedback=kept.opened(feedback) if feedback else None,
         engine=engine,
+        gallery=gallery.read(neighbours) if neighbours is not None else None,
     )
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -181,6 +187,8 @@ async def _load(state: State, found: Sequence[tuple[str, Path]]) -> None:
         state.models.served[name] = (*others, one)
         if not one.golden:
             state.log.say("warning", model=name, message="no golden images: nothing proves that it answers right here")
+        if state.gallery is not None and await asyncio.to_thread(getattr, one, "space") != state.gallery.space:
+            state.log.say("warning", model=name, message="--neighbours are of another network: none beside its answers")
 
 
 async def _reload(state: State) -> None:

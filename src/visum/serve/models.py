@@ -26,6 +26,7 @@ from visum.serve.batcher import Batcher, Told
 from visum.serve.decoding import Decoders
 from visum.serve.refusal import Refusal
 from visum.ship import bundle as bundles
+from visum.ship import gallery
 from visum.ship import verify as proof
 from visum.types import Bundle, Floats, Pixels, Preprocess, probabilities
 
@@ -80,6 +81,16 @@ class Served:
             return self.model.answer(squares), None
         logits, features = self.model.with_features(squares)
         return logits, self.strangeness(features, logits)
+
+    def run_seen(self, squares: dict[Preprocess, Pixels]) -> tuple[Floats, Floats | None, Any]:
+        """``run``, and what the head saw, ``[B, D]``."""
+        logits, features = self.model.with_features(squares)
+        return logits, None if self.strangeness is None else self.strangeness(features, logits), features
+
+    @cached_property
+    def space(self) -> str:
+        """Of its features: a gallery of the same space may stand beside its answers."""
+        return gallery.space_of(self.bundle)
 
     def facts(self, default: bool) -> dict[str, Any]:
         """What ``GET /v1/models`` says of it."""

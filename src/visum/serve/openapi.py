@@ -31,6 +31,7 @@ SCHEMAS: dict[str, Any] = {
         set=_list(_TEXT),
         coverage=_NUMBER,
         unknown=_TRUTH,
+        neighbours=_list(_object(label=_TEXT, distance=_NUMBER, thumbnail=_TEXT)),
         notes=_list(_TEXT),
         seconds=_object(queue=_NUMBER, decode=_NUMBER, run=_NUMBER),
     ),
@@ -109,6 +110,7 @@ def document(version: str, feedback: bool) -> dict[str, Any]:
                 _query("model", "version", "class"),
             )
         },
+        "/v1/neighbours/{name}": {"get": _does("A small training picture, only with --neighbours", "Any", asks=name)},
         "/v1/models": {"get": _does("What is served", "Models")},
         "/v1/models/{name}/reload": {"post": _does("Read a model's folder again", "Reload", asks=name)},
         "/v2": {"get": _does("The server", "Any")},

@@ -21,10 +21,13 @@ from visum.serve.models import Served, listed
 from visum.serve.multipart import Part, parts
 from visum.serve.refusal import Refusal, busy
 from visum.serve.state import State
+from visum.ship import gallery
 from visum.types import Pixels, Preprocess
 
 Call = Callable[[State, Request], Awaitable[Response]]
 TOP = 5
+NEAR = 6
+"""Training pictures beside an answer, where they may be shown."""
 GRID = 7
 """Rows and columns of an explanation."""
 AHEAD = 4
@@ -52,7 +55,11 @@ async def _answered(
 ) -> dict[str, Any]:
     """The answer about one picture."""
     said, squares = await state.workers.seen(model.model, model.orders, data)
-    told = await state.workers.batcher.ask(model, model.run, squares)
+    if state.gallery is not None and model.space == state.gallery.space:
+        # a queue of their own: whoever asks the same model for less must not run in one batch with these
+        told = await state.workers.batcher.ask((model, "seen"), model.run_seen, squares)
+    else:
+        told = await state.workers.batcher.ask(model, model.run, squares)
     return _told(state, model, told, said, top, id, begin)
 
 
@@ -70,9 +77,31 @@ def _told(
         "model": model.name,
         "version": model.version,
         **found,
+        **_beside(state, told),
         "notes": said["pictures"][0]["notes"],
         "seconds": {name: round(value, 5) for name, value in seconds.items()},
     }
+
+
+def _beside(state: State, told: Told) -> dict[str, Any]:
+    """The nearest training pictures, where the server may show them."""
+    if state.gallery is None or told.features is None:
+        return {}
+    near = gallery.nearest(state.gallery, told.features, NEAR)
+    return {
+        "neighbours": [
+            {"label": label, "distance": round(far, 4), "thumbnail": f"/v1/neighbours/{digest}.jpg"}
+            for label, far, digest in near
+        ]
+    }
+
+
+async def neighbour(state: State, request: Request) -> Response:
+    """``GET /v1/neighbours/DIGEST.jpg``: one small training picture, out of memory; no path of a request meets the disk."""
+    name = request.path_params["name"].removesuffix(".jpg")
+    if state.gallery is None or name not in state.gallery.jpegs:
+        raise Refusal(404, "There is no such picture", "the thumbnails that POST /v1/predict names")
+    return Response(state.gallery.jpegs[name], 200, {"cache-control": "private, max-age=3600"}, "image/jpeg")
 
 
 def count(state: State, model: Served, told: Told, decode: float, found: Mapping[str, Any]) -> None:
@@ -292,6 +321,7 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("POST", "/v1/predict"): predict,
     ("POST", "/v1/explain"): explain,
     ("GET", "/v1/models"): models,
+    ("GET", "/v1/neighbours/{name}"): neighbour,
     ("POST", "/v1/models/{name}/reload"): reload,
     ("POST", "/v1/feedback"): feedback,
 }

@@ -13,6 +13,7 @@ from visum.serve.limits import Budget, Gate, Limits
 from visum.serve.log import Log
 from visum.serve.metrics import Metrics
 from visum.serve.models import Models, Workers
+from visum.ship.gallery import Gallery
 
 
 @dataclass(eq=False)
@@ -25,6 +26,7 @@ class State:
         limits: what a client may cost; ``gate``: pictures inside; ``bulk``: forms and explanations, which ask for many.
         feedback: None where none is taken.
         engine: name of the engine that models run on.
+        gallery: training pictures that may stand beside answers; None where none may.
         draining: the end is near, nothing new is begun.
     """
 
@@ -38,6 +40,7 @@ class State:
     log: Log = field(default_factory=Log)
     feedback: Feedback | None = None
     engine: str = "auto"
+    gallery: Gallery | None = None
     draining: bool = False
     bulk: Gate = field(default_factory=lambda: Gate(4))
     swapping: asyncio.Lock = field(default_factory=asyncio.Lock)

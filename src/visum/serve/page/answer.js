@@ -4,6 +4,7 @@ import { bars } from "./bars.js";
 import { labels, nothing, sureness } from "./decide.js";
 import { $, make, show } from "./dom.js";
 import { cool, look } from "./heat.js";
+import { near } from "./near.js";
 import { duration, list, percent } from "./words.js";
 
 let url = "";
@@ -86,6 +87,7 @@ export function answered(file, answer, model, cut, fail) {
   show($("answer"));
   const said = words(answer, model, cut);
   look($("look"), file, model, answer, said, fail);
+  near($("near"), answer);
   const unknown = answer.unknown ? " It does not look like what the model has learned." : "";
   return `${said.length ? `${list(said)}, ${percent(sureness(answer, said))}` : nothing(answer.task)}.${unknown}`;
 }
