@@ -106,7 +106,14 @@ def _found(made: Monitoring, found: Findings, rows: np.ndarray[Any, Any]) -> dic
             "estimates": [
                 {"method": e.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n} for e in found.estimates
             ],
-            "says": words.of_accuracy(found.estimates, accuracy, alarms),
+            "says": " ".join(
+                part
+                for part in (
+                    words.of_accuracy(found.estimates, accuracy, alarms),
+                    "" if several else words.of_labels(right, len(told), accuracy, alarms),
+                )
+                if part
+            ),
             "measured": None
             if several or not len(told)
             else {"value": right / len(told), "low": float(low), "high": float(high), "n": len(told)},

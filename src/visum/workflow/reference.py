@@ -31,7 +31,7 @@ PREFIX = "drift."
 NOTE = "drift"
 MOST, COLUMNS, BASIS = 1000, 64, 600
 """Pictures and columns of a reference, and train pictures that its projection is made of."""
-LEAST = 40
+LEAST = 30
 """Pictures below which a reference is not worth its place."""
 
 

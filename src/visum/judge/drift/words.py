@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from visum.judge.drift.accuracy import ASSUMES, Estimate
 from visum.judge.drift.separate import Findings, Verdict
+from visum.judge.intervals import wilson
 
 NAMES = {
     "covariate": "Pictures",
@@ -149,3 +150,19 @@ def of_accuracy(estimates: Sequence[Estimate], before: float, alarms: Sequence[s
     if "unknown" in alarms:
         return f"{said} Strangers are not allowed for: none of the answers to them is right."
     return f"{said} It holds if {ASSUMES}."
+
+
+def of_labels(right: int, n: int, before: float, alarms: Sequence[str]) -> str:
+    """What labelled pictures say of a change of pictures; "" where there are fewer than 50 or no such change.
+
+    Args:
+        right: labelled new pictures with the right answer, of ``n``.
+        before: accuracy on the reference.
+        alarms: kinds with an alarm.
+    """
+    if n < 50 or "covariate" not in alarms:
+        return ""
+    low, high = wilson(right, n)
+    if float(high) < before:
+        return "The change does harm: fewer answers are right than before."
+    return f"The change does no harm that {n:,} labels would show ({_percent(float(low))} to {_percent(float(high))} are right)."
