@@ -31,7 +31,12 @@ _HOMES = {
     "doctor": "visum.workflow.doctor",
     "ensemble": "visum.workflow.ensemble",
     "evaluate": "visum.workflow.evaluate",
+    "explain_examples": "visum.workflow.examples",
+    "explain_features": "visum.workflow.features",
     "explain_images": "visum.workflow.explain",
+    "explain_layers": "visum.workflow.layers",
+    "explain_map": "visum.workflow.atlas",
+    "explain_prototypes": "visum.workflow.examples",
     "explain_mistakes": "visum.workflow.explain",
     "export": "visum.workflow.export",
     "find_learning_rate": "visum.workflow.find_rate",
@@ -68,7 +73,12 @@ __all__ = [
     "doctor",
     "ensemble",
     "evaluate",
+    "explain_examples",
+    "explain_features",
     "explain_images",
+    "explain_layers",
+    "explain_map",
+    "explain_prototypes",
     "explain_mistakes",
     "export",
     "find_learning_rate",
@@ -97,6 +107,7 @@ if TYPE_CHECKING:
         Score,
         probabilities,
     )
+    from visum.workflow.atlas import explain_map
     from visum.workflow.audit import find_problems
     from visum.workflow.catalogue import list_models
     from visum.workflow.compare import compare
@@ -106,8 +117,10 @@ if TYPE_CHECKING:
     from visum.workflow.evaluate import evaluate
     from visum.workflow.explain import explain_images, explain_mistakes
     from visum.workflow.export import export
+    from visum.workflow.features import explain_features
     from visum.workflow.find_rate import find_learning_rate
     from visum.workflow.monitor import monitor
+    from visum.workflow.layers import explain_layers
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model
     from visum.workflow.predict import Answer, Classifier, load, predict
