@@ -16,6 +16,7 @@ from visum.types import decisions, probabilities
 DRAWS = 1000
 
 
+@pytest.mark.slow
 def test_the_promise_holds_where_the_error_rate_is_known() -> None:
     """Sure by s, uniform in 0.5 … 1, and wrong with probability 1 - s: above t the share of wrong ones is (1 - t) / 2."""
     draw, target, broken, answered = np.random.default_rng(0), 0.1, 0, []
@@ -33,6 +34,7 @@ def test_the_promise_holds_where_the_error_rate_is_known() -> None:
     assert np.sum(answered) > 0.1 * DRAWS  # of the 0.4 that an oracle would answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.03, 0.08])
 def test_the_promise_holds_on_real_predictions(target: float) -> None:
     """Draws of 400 from 797 real answers, whose true error at any threshold is thereby known."""

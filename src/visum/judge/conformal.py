@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum.errors import NotEnoughData, UsageError
-from visum.judge.sound import enough
+from visum.judge.sound import enough, sound
 from visum.types import Floats, Integers, Predictions, probabilities
 
 Array = NDArray[np.float64]
@@ -188,8 +188,8 @@ def calibrated(held: Predictions, coverage: float, method: str = USUAL_METHOD) -
     """
     if held.task == "multilabel":
         raise UsageError("prediction sets of pictures with several labels", allowed="one class for each picture")
+    check(len(sound(held)), coverage)
     known = enough(held, 1, "to make prediction sets with")
-    check(len(known), coverage)
     found = of_truth(scores(probabilities(known), method), known.labels).astype(np.float32)
     return found, known.labels
 

@@ -54,14 +54,15 @@ def _unit(x: Floats) -> Floats:
 
 
 def _axes(x: Floats, most: int) -> tuple[Floats, Wide]:
-    """The ``[D, d]`` main axes of rows about the origin, d <= ``most`` and <= N, and the mean square along each."""
+    """The ``[D, d]`` main axes of rows about the origin, d <= ``most`` and <= their rank, and the mean square along each."""
     from scipy.linalg import eigh
 
     d = min(most, *x.shape)
     rows = len(x) <= x.shape[1]  # whichever product is smaller
     gram = (x @ x.T if rows else x.T @ x).astype(np.float64)
     found: Any = eigh(gram, subset_by_index=(len(gram) - d, len(gram) - 1))
-    values, vectors = np.maximum(found[0][::-1], 1e-12), found[1][:, ::-1]
+    real = found[0] > 1e-6 * max(found[0][-1], 1e-12)  # what is below is rounding
+    values, vectors = found[0][real][::-1], found[1][:, real][:, ::-1]
     axes = x.T @ (vectors / np.sqrt(values)) if rows else vectors
     return np.asarray(axes, np.float32), values / len(x)
 
@@ -91,7 +92,11 @@ def _standard(arrays: Mapping[str, NDArray[np.floating]], x: Floats) -> Floats:
 
 
 def _moments(x: Floats) -> Arrays:
-    return {"mean": x.mean(0).astype(np.float32), "spread": (x.std(0) + 1e-6).astype(np.float32)}
+    spread = x.std(0)
+    return {
+        "mean": x.mean(0).astype(np.float32),
+        "spread": np.maximum(spread, max(1e-3 * spread.max(), 1e-6), dtype=np.float32),
+    }
 
 
 def _fit_mahalanobis(x: Floats, y: Integers, z: Floats) -> Arrays:
@@ -123,7 +128,8 @@ def _relative(arrays: Mapping[str, NDArray[np.floating]], x: Floats, z: Floats) 
 
 
 def _fit_virtual(x: Floats, y: Integers, z: Floats) -> Arrays:
-    arrays: Arrays = {"axes": _axes(_unit(x), AXES)[0].astype(np.float16)}
+    most = max(1, min(AXES, min(x.shape) // 4))  # with all axes nothing would lie outside of them but rounding
+    arrays: Arrays = {"axes": _axes(_unit(x), most)[0].astype(np.float16)}
     outside = float(_seen(arrays, x)[:, -1].mean())
     return {**arrays, "scale": np.asarray([z.max(1).mean() / max(outside, 1e-6)], np.float32)}
 
@@ -155,13 +161,12 @@ DETECTORS: dict[str, Detector] = {
 }
 """Name → how strangeness is found.
 
-max_softmax: minus the largest probability (Hendrycks & Gimpel 2017). energy: minus log sum exp of the logits (Liu et al.
-2020).
+max_softmax: minus the largest probability (Hendrycks & Gimpel 2017). energy: minus log sum exp of the logits (Liu et al. 2020).
 mahalanobis: squared distance to the nearest class mean under the covariance within classes (Lee et al. 2018), in the first
-``WHITENED`` axes of standardised embeddings; relative_mahalanobis: less that to the mean of all (Ren et al. 2021). vim: the length outside of
-the ``AXES`` main axes as one more logit, scaled to the largest ones (Wang et al. 2022), compared before the softmax and on
-embeddings of length one. neighbours: distance to the 10th nearest of at most ``BANK`` train embeddings of length one (Sun et al.
-2022), where what lies outside of ``AXES`` axes counts with its length.
+``WHITENED`` axes of standardised embeddings. relative_mahalanobis: less that to the mean of all (Ren et al. 2021). vim: the
+length outside of the ``AXES`` main axes (a quarter of all at most) as one more logit, scaled to the largest ones (Wang et al.
+2022), compared before the softmax and on embeddings of length one. neighbours: distance to the 10th nearest of at most ``BANK``
+train embeddings of length one (Sun et al. 2022), where what lies outside of ``AXES`` axes counts with its length.
 """
 USUAL, OF_SEVERAL_LABELS, WITHOUT_EMBEDDINGS = "vim", "neighbours", "max_softmax"
 

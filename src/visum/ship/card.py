@@ -8,6 +8,7 @@ It is written from the bundle alone. ``Bundle.notes`` may hold these keys, all o
     scores      {split: {metric: {"value", "low", "high", "n"}}}       metrics as in metrics.json
     findings    [message]                                    versions   {package: version}
     backbone    {"name", "licence", "source"}                of the pretrained weights
+    conformal, abstain, unknown                              as visum.judge.promise says
 
 Class names, messages and notes are strangers' text: each is cleaned of control characters and line breaks, and escaped for
 Markdown and HTML before it is put in.
@@ -51,6 +52,7 @@ def text(bundle: Bundle) -> str:
         f"## Scores\n\n{_scores(_table(notes.get('scores')))}",
         f"## Preprocessing\n\n{_preprocessing(bundle)}",
         f"## Calibration and decisions\n\n{_calibration(bundle)}",
+        *([f"## What it promises\n\n{said}"] if (said := _promises(notes)) else []),
         f"## Intended use and limits\n\n{_limits(bundle)}",
         f"## How it was made\n\n{_making(bundle)}",
     ]
@@ -155,6 +157,50 @@ def _calibration(bundle: Bundle) -> str:
         each = "Each class from 0.5 on" if bundle.task == "multilabel" else "The most probable class"
         lines.append(f"{each} is the answer.")
     return "\n".join(lines)
+
+
+def _promises(notes: Mapping[str, Any]) -> str:
+    """Prediction sets, abstaining and the unknown, with what each rests on; "" of a bundle that says nothing of them."""
+    sets, abstain, unknown = (_table(notes.get(name)) for name in ("conformal", "abstain", "unknown"))
+    lines = []
+    for level in _listed(sets.get("levels")):
+        test = _table(level.get("test"))
+        seen = f"; on {_whole(test['n'])} test pictures {_percent(test.get('coverage'))}" if "n" in test else ""
+        lines.append(
+            f"Prediction sets with {_percent(level.get('coverage'), 0)} coverage (`visum predict --coverage`) hold the true class "
+            f"of so many new pictures on average: {_percent(level.get('low'))} to {_percent(level.get('high'))} with "
+            f"{_whole(level.get('n'))} validation pictures{seen}."
+        )
+    lines += [
+        f"Where it is surer than {_percent(each['threshold'])}, at most {_percent(each.get('target'), 0)} of its answers are "
+        f"wrong (`--target-error`), but for {_percent(each.get('delta'), 0)} of such promises; it then answers "
+        f"{_percent(each.get('answered'))} of pictures."
+        for each in _listed(abstain.get("targets"))
+        if "threshold" in each
+    ]
+    if "threshold" in unknown:
+        lines.append(
+            f"{_percent(unknown.get('kept'), 0)} of pictures of what it knows pass, others are called unknown (`--unknown`, "
+            f"detector {plain(unknown.get('detector'))}); nothing is promised about how many strange ones it finds."
+        )
+    for what, note in (
+        ("prediction sets", sets),
+        ("promise about errors", abstain),
+        ("detector of the unknown", unknown),
+    ):
+        if "why" in note:
+            lines.append(f"No {what}: {plain(note['why'], 300)}")
+    if lines:
+        lines.append("Promises hold for pictures that come as the validation pictures came, and for no others.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _listed(value: Any) -> list[Mapping[str, Any]]:
+    return [_table(each) for each in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
+
+
+def _percent(value: Any, digits: int = 1) -> str:
+    return f"{100 * max(0.0, value):.{digits}f} %" if _is_number(value) else "–"
 
 
 def _limits(bundle: Bundle) -> str:
