@@ -78,8 +78,8 @@ __all__ = [
     "explain_images",
     "explain_layers",
     "explain_map",
-    "explain_prototypes",
     "explain_mistakes",
+    "explain_prototypes",
     "export",
     "find_learning_rate",
     "find_problems",
@@ -115,12 +115,13 @@ if TYPE_CHECKING:
     from visum.workflow.doctor import doctor
     from visum.workflow.ensemble import Ensemble, ensemble
     from visum.workflow.evaluate import evaluate
+    from visum.workflow.examples import explain_examples, explain_prototypes
     from visum.workflow.explain import explain_images, explain_mistakes
     from visum.workflow.export import export
     from visum.workflow.features import explain_features
     from visum.workflow.find_rate import find_learning_rate
-    from visum.workflow.monitor import monitor
     from visum.workflow.layers import explain_layers
+    from visum.workflow.monitor import monitor
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model
     from visum.workflow.predict import Answer, Classifier, load, predict
