@@ -35,7 +35,8 @@ STATUS = {
     "not_judged": "not judged",
 }
 MOST_CLASSES = 60
-_WIDE, _LEFT, _TALL, _GAP = 720.0, 132.0, 74.0, 22.0
+_WIDE, _LEFT, _TALL, _GAP = 560.0, 68.0, 58.0, 40.0
+_MANY = 20  # windows from which on a narrow screen scrolls
 
 
 def text(facts: Json, thumbnail: Callable[[str], bytes | None]) -> str:
@@ -154,9 +155,9 @@ def _at(number: int, count: int) -> float:
 
 
 def _ticks(windows: Sequence[Json], y: float) -> list[Markup]:
-    """Up to six labels below the windows."""
+    """Up to five labels below the windows."""
     count = len(windows)
-    step = max(1, math.ceil(count / 6))
+    step = max(1, math.ceil(count / 5))
     marks = []
     for number in range(0, count, step):
         start = windows[number]["start"]
@@ -174,11 +175,11 @@ def windows_chart(windows: Sequence[Json], alpha: float) -> Markup:
     top = max(limit * 1.6, 3.0)
     marks = [charts.tag("title", "Surprise of each window for each kind of drift, with the line where an alarm begins")]
     for row, kind in enumerate(NAMES):
-        base = 8 + row * (_TALL + _GAP) + _TALL
-        marks.append(charts.tag("text", NAMES[kind], class_="name", x=0, y=base - _TALL / 2 + 4))
-        marks.append(charts.tag("path", class_="rule", d=f"M{_LEFT} {base}H{_WIDE}"))
+        base = 26 + row * (_TALL + _GAP) + _TALL
+        marks.append(charts.tag("text", NAMES[kind], class_="name", x=0, y=base - _TALL - 12))
+        marks.append(charts.tag("path", class_="rule", d=f"M0 {base}H{_WIDE}"))
         y = base - _TALL * min(limit / top, 1)
-        marks.append(charts.tag("path", class_="ideal", d=f"M{_LEFT} {y:.1f}H{_WIDE}"))
+        marks.append(charts.tag("path", class_="ideal", d=f"M0 {y:.1f}H{_WIDE}"))
         for number, each in enumerate(windows):
             found = each["kinds"][kind]
             x = _at(number, count)
@@ -191,9 +192,9 @@ def windows_chart(windows: Sequence[Json], alpha: float) -> Markup:
             height = _TALL * min(-math.log10(max(p, 1e-6)) / top, 1)
             radius = 5.0 if found["status"] == "alarm" else 3.5 if count <= 60 else 2.5
             marks.append(charts.tag("circle", tip, class_=f"point {found['status']}", cx=x, cy=base - height, r=radius))
-    bottom = 8 + len(NAMES) * (_TALL + _GAP) - _GAP + 18
+    bottom = 26 + len(NAMES) * (_TALL + _GAP) - _GAP + 20
     marks += _ticks(windows, bottom)
-    return charts.tag("svg", *marks, class_="windows", viewBox=f"0 0 {_WIDE:.0f} {bottom + 6:.0f}", role="img")
+    return _svg(marks, count, bottom + 6)
 
 
 def accuracy_chart(windows: Sequence[Json], before: float | None) -> Markup | None:
@@ -206,10 +207,10 @@ def accuracy_chart(windows: Sequence[Json], before: float | None) -> Markup | No
     floor = max(0.0, math.floor(low * 10 - 0.5) / 10)
 
     def up(value: float) -> float:
-        return float(8 + tall * (1 - (value - floor) / (1 - floor)))
+        return float(28 + tall * (1 - (value - floor) / (1 - floor)))
 
     marks = [charts.tag("title", "Accuracy of each window: estimated, and measured where there are labels")]
-    marks.append(charts.tag("text", "Accuracy", class_="name", x=0, y=8 + tall / 2 + 4))
+    marks.append(charts.tag("text", "Accuracy", class_="name", x=0, y=14.0))
     for tick in (floor, (floor + 1) / 2, 1.0):
         marks.append(charts.tag("path", class_="rule", d=f"M{_LEFT} {up(tick):.1f}H{_WIDE}"))
         marks.append(
@@ -227,8 +228,13 @@ def accuracy_chart(windows: Sequence[Json], before: float | None) -> Markup | No
             line = f"M{x + shift:.1f} {up(one['low']):.1f}V{up(one['high']):.1f}"
             marks.append(charts.tag("path", class_=f"range {kind}", d=line))
             marks.append(charts.tag("circle", tip, class_=f"point {kind}", cx=x + shift, cy=up(one["value"]), r=3.5))
-    marks += _ticks(windows, 8 + tall + 20)
-    return charts.tag("svg", *marks, class_="windows", viewBox=f"0 0 {_WIDE:.0f} {8 + tall + 26:.0f}", role="img")
+    marks += _ticks(windows, 28 + tall + 22)
+    return _svg(marks, count, 28 + tall + 28)
+
+
+def _svg(marks: Sequence[Markup], count: int, height: float) -> Markup:
+    kind = "windows many" if count > _MANY else "windows"
+    return charts.tag("svg", *marks, class_=kind, viewBox=f"0 0 {_WIDE:.0f} {height:.0f}", role="img")
 
 
 def _estimate(window: Json) -> Json | None:
