@@ -134,6 +134,7 @@ def test_views_of_a_picture_are_neighbours_and_functions_of_its_key(photos: dict
         ({"harden": "pdg", "weights": "none"}, "way of hardening.*pdg.*pgd"),
         ({"harden": "fast", "ladder": ("majority", "embedding+probe")}, "trains none.*finetune"),
         ({"harden": "fast", "ladder": ("embedding+probe", "finetune"), "cut": "blocks.4"}, "sees pixels.*--cut none"),
+        ({"epsilon": 0.1}, "--epsilon.*nothing is hardened.*--harden trades"),
         ({"epsilon": 0.1, "ladder": ("embedding+probe", "finetune")}, "--epsilon.*nothing is hardened.*--harden pgd"),
         ({"harden": "augmix", "epsilon": 0.1, "weights": "none"}, "--epsilon.*augmix has none"),
         ({"harden": "fast", "harden_steps": 3, "weights": "none"}, "--harden-steps.*fast has none.*--harden trades"),

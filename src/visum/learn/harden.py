@@ -278,6 +278,9 @@ REPLAYS = 4
 VIEWS = 3
 """Of ``augmix``: the plain one and two mixtures."""
 
+AT_ONCE = {AUGMIX: VIEWS, "trades": 2}
+"""How many times a batch is held at once; the others hold it once."""
+
 
 def replayed(epoch: int, steps: int, times: int) -> list[int]:
     """Number of the batch, of ``steps``, that each step of an epoch takes when every batch comes ``times`` in a row.

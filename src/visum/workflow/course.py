@@ -155,7 +155,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None, cuts: tuple[str, 
         halves = prefix.split(backbone, cut)
         try:
             what = "the whole network" if cut == WHOLE else f"the network after {cut}"
-            at_once = batch_size(ground, tuning) * (harden.VIEWS if tuning.harden == harden.AUGMIX else 1)
+            at_once = batch_size(ground, tuning) * harden.AT_ONCE.get(tuning.harden or "", 1)
             memory.check(memory.need(halves.suffix, halves.shape, tuning), at_once, what)
         except UsageError:
             if cut == candidates[-1]:

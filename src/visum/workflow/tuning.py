@@ -147,7 +147,9 @@ def check_ladder(tuning: Tuning, tunes: bool, last: str) -> None:
         tunes: whether the ladder ends in a trained network.
         last: the name of that rung.
     """
-    if tuning.harden and not tunes:
+    if tuning.harden is None:
+        _check_hardening(tuning, {})
+    elif not tunes:
         raise UsageError(
             f"--harden {tuning.harden} trains a network, and this ladder trains none",
             allowed=f"a ladder that ends in {last}",
@@ -188,7 +190,7 @@ def _check_hardening(tuning: Tuning, takes: Mapping[str, Collection[str]]) -> No
             whose = f"{tuning.harden} has none" if tuning.harden else "nothing is hardened here"
             raise UsageError(
                 f"--{name.replace('_', '-')} is a setting of hardening, and {whose}",
-                next=" or ".join(f"--harden {way}" for way, settings in takes.items() if setting in settings),
+                next=" or ".join(f"--harden {way}" for way, of in takes.items() if setting in of) or "--harden trades",
             )
     if tuning.harden and tuning.cut not in (AUTO, WHOLE):
         raise UsageError(
