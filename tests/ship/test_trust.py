@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visum.judge import background, calibrate, risk, slices
+from visum.judge import background, calibrate, corruption, risk, slices
 from visum.ship import trust
 from visum.ship.trust import figures, verdicts
 from visum.types import Predictions, column
@@ -97,10 +97,12 @@ def _unknown(near: float, far: float, p: float) -> dict[str, Any]:
 
 
 def _corruptions(kept: float) -> dict[str, Any]:
-    kinds = [{"kind": kind, "family": kind, "values": [kept, kept, kept]} for kind in ("fog", "jpeg")]
-    mean = [share(0.9 * kept, 0.8 * kept, kept)] * 3
-    head = {"n": 96, "of": 300, "severities": [1, 3, 5], "clean": share(0.9, 0.86, 0.93)}
-    return {**head, "mean": mean, "kinds": kinds, "kept": kept}
+    """Of the judge, of 100 images of which 90 are answered right plain, and that share of these after any corruption."""
+    held = 90 * kept
+    errors = {kind: np.tile(np.arange(100) >= held, (3, 1)).astype(np.float64) for kind in ("fog", "jpeg")}
+    clean = (np.arange(100) >= 90).astype(np.float64)
+    block = corruption.block(errors, clean, (1, 3, 5), {"weather": ("fog",), "digital": ("jpeg",)})
+    return {**block, "of": 300, "mean": [share(0.9 * kept, 0.8 * kept, kept)] * 3}
 
 
 def _attacks(small: float, large: float) -> dict[str, Any]:

@@ -146,16 +146,13 @@ def corruptions(block: Json) -> dict[str, Any]:
         families.setdefault(each["family"], []).append(each)
     drawn = [plots.Line("all kinds", [clean, *mean], "main", dots=True)]
     for name, kinds in families.items():
-        values = [sum(each["values"][at] for each in kinds) / len(kinds) for at in range(len(severities))]
+        values = [sum(_curve(each)[at] for each in kinds) / len(kinds) for at in range(len(severities))]
         points = [
             (clean[0], clean[1], None, None),
             *((float(s), v, None, None) for s, v in zip(severities, values, strict=True)),
         ]
         drawn.append(plots.Line(name, points, "other"))
-    table = [
-        (each["kind"].replace("_", " "), *(percent(value) for value in each["values"]))
-        for each in sorted(block["kinds"], key=lambda each: sum(each["values"]))
-    ]
+    table = [(each["kind"].replace("_", " "), *(percent(value) for value in _curve(each))) for each in block["kinds"]]
     return {
         "figure": plots.lines(
             drawn,
@@ -167,6 +164,11 @@ def corruptions(block: Json) -> dict[str, Any]:
         "key": "Severity 5 is as strong as the benchmark goes (ImageNet-C); the pictures below are at 3.",
         "table": {"title": "All 15 kinds", "head": ("Kind", *(f"severity {s}" for s in severities)), "rows": table},
     }
+
+
+def _curve(kind: Json) -> list[float]:
+    """Accuracy of a kind at each severity."""
+    return [each["accuracy"]["value"] for each in kind["curve"] if each["severity"]]
 
 
 def attacks(block: Json) -> dict[str, Any]:

@@ -294,20 +294,20 @@ def _unknown(block: Json) -> Said:
 def _corruptions(block: Json) -> Said:
     clean, worst = block["clean"], block["mean"][-1]
     middle = block["mean"][len(block["mean"]) // 2]
-    if block["kept"] is None:
+    share = block["kept"]["value"]
+    if share is None:
         return Said("not enough data", f"It is right on none of {_n(block)}, so that there is nothing to lose.")
-    low = min(block["kinds"], key=lambda each: sum(each["values"]))
     told = (
         f"Noise, blur, weather and compression bring it from {percent(clean['value'])} to {percent(middle['value'])} "
         f"({_range(middle['low'], middle['high'])}) where they are moderate and to {percent(worst['value'])} "
         f"({_range(worst['low'], worst['high'])}) where they are strong ({_n(block)}); "
-        f"{low['kind'].replace('_', ' ')} costs most"
+        f"{block['worst'][0].replace('_', ' ')} costs most"
     )
-    kept = f"it keeps {percent(block['kept'], 0)} of its accuracy on average"
+    kept = f"it keeps {percent(share, 0)} of its accuracy on average ({_range(block['kept']['low'], block['kept']['high'])})"
     todo = "Keep cameras and files like those in training, or train with --harden augmix; judge it on such pictures of your own."
-    if block["kept"] < KEEPS["bad"]:
+    if share < KEEPS["bad"]:
         return Said("bad", f"{told}: {kept}.", todo)
-    if block["kept"] < KEEPS["watch"]:
+    if share < KEEPS["watch"]:
         return Said("watch", f"{told}: {kept}.", todo)
     return Said("good", f"{told}: {kept}.")
 

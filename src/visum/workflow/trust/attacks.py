@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ def attacks_step(context: Context) -> dict[str, Any]:
         raise Skipped("images with several labels have no one answer to attack")
     if context.bundle.architecture.get("kind") != "probe":
         raise ModelError("this bundle has no gradients: it is no single network", next="the bundle of a network")
-    end = time.monotonic() + context.seconds("attacks")
+    clock = context.clock("attacks", PORTION, LEAST)
     import torch
 
     from visum.models import differentiable
@@ -56,16 +55,12 @@ def attacks_step(context: Context) -> dict[str, Any]:
     network.forward.to(memory_format=torch.channels_last)  # half the time on processors
     order, parts = context.turns(LEAST, "to attack"), []
     for start in range(0, len(order), PORTION):
-        where, begin = order[start : start + PORTION], time.monotonic()
+        where = order[start : start + PORTION]
         x, y = differentiable.pixels(context.squares(where)), torch.from_numpy(context.predictions.labels[where])
         parts.append(_held(classifier, x, y, context.seed + start))
-        if time.monotonic() + (time.monotonic() - begin) > end:
+        if not clock.another():
             break
     held = np.concatenate(parts, axis=1)
-    if held.shape[1] < LEAST:
-        raise Skipped(
-            f"there was time for {held.shape[1]} images, and fewer than {LEAST} say nothing", next="a longer --budget"
-        )
     rows = []
     for at, (radius, name) in enumerate(product(RADII, NAMES), 1):
         weaker = np.asarray(held[1 + (at - 1) // len(NAMES) * len(NAMES) : at + 1].all(0))

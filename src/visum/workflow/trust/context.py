@@ -48,6 +48,41 @@ class Skipped(VisumError):
     """A step cannot say anything, for a reason that the page gives."""
 
 
+@dataclass
+class Clock:
+    """How long a step has, that works in portions of equal cost.
+
+    Attributes:
+        begun: ``time.monotonic()`` of its beginning.
+        seconds: that it has.
+        portion: images at a time.
+        least: images that it takes to say anything.
+        done: portions that are finished.
+    """
+
+    begun: float
+    seconds: float
+    portion: int
+    least: int
+    done: int = 0
+
+    def another(self) -> bool:
+        """Told that a portion is finished: whether there is time for one more.
+
+        Raises:
+            Skipped: at this speed ``least`` images take more time than there is.
+        """
+        self.done += 1
+        spent = time.monotonic() - self.begun
+        fits = int(self.seconds / (spent / self.done))
+        if fits * self.portion < self.least and self.done * self.portion < self.least:
+            raise Skipped(
+                f"there was time for about {fits * self.portion} images, and fewer than {self.least} say nothing",
+                next="a longer --budget",
+            )
+        return self.done < fits
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """Everything that steps read.
@@ -181,6 +216,10 @@ class Context:
         if share <= 1:
             raise Skipped("no time was left for it", next="a longer --budget")
         return SPARE * share
+
+    def clock(self, name: str, portion: int, least: int) -> Clock:
+        """The clock of a step that works in portions, running from now; raises as ``seconds``."""
+        return Clock(time.monotonic(), self.seconds(name), portion, least)
 
     def sample(self, most: float, least: int, what: str) -> Integers:
         """Row numbers of at most ``most`` images, as many of each class as there are to go round, the same for the same seed.

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
 
 from visum.data import corrupt
 from visum.data.load import in_order
-from visum.judge.intervals import effective_wilson, wilson
+from visum.judge import corruption
+from visum.judge.intervals import effective_wilson
 from visum.judge.metrics import right
 from visum.models.compiled import BATCH
 from visum.types import Integers, decisions
 from visum.workflow.trust.context import Context, Skipped, example
 
 SEVERITIES = (1, 3, 5)
-LEAST = 32
-"""Images below which nothing is said; as many are corrupted together."""
+PORTION, LEAST = 8, 24
+"""Images that are corrupted together, and below which nothing is said."""
 SHOWN = ("gaussian_noise", "motion_blur", "fog", "brightness", "elastic", "jpeg")
 """Kinds of which the page shows an example."""
 
@@ -25,40 +25,30 @@ SHOWN = ("gaussian_noise", "motion_blur", "fog", "brightness", "elastic", "jpeg"
 def corruptions_step(context: Context) -> dict[str, Any]:
     """Accuracy after each of the 15 kinds at three severities, on as many images as there is time for.
 
-    Keys: ``n`` (images), ``of``, ``severities``, ``clean`` (``value``, ``low``, ``high`` on the same images), ``mean`` (the
-    same for each severity, over all kinds; its interval takes images as drawn, kinds as given), ``kinds`` (``kind``, ``family``,
-    ``values``), ``kept`` (mean over all kinds and severities over ``clean``), ``pictures``.
+    ``judge.corruption.block`` with ``of`` (how many images there are), ``mean``: of each severity ``value``, ``low``, ``high``
+    over all kinds (its interval takes images as drawn and kinds as given), and ``pictures``.
     """
     if not context.one_way:
         raise Skipped("the members of this ensemble see pictures in different ways")
-    end = time.monotonic() + context.seconds("corruptions")
+    clock = context.clock("corruptions", PORTION, LEAST)
     cells = [(kind, severity) for kind in corrupt.CORRUPTIONS for severity in SEVERITIES]
     order = context.turns(LEAST, "to corrupt")
     hits: list[np.ndarray] = []
-    for start in range(0, len(order), LEAST):
-        begin = time.monotonic()
-        hits.append(_hits(context, order[start : start + LEAST], cells))
-        if time.monotonic() + (time.monotonic() - begin) > end:
+    for start in range(0, len(order), PORTION):
+        hits.append(_hits(context, order[start : start + PORTION], cells))
+        if not clock.another():
             break
     held = np.concatenate(hits, axis=1).reshape(len(corrupt.CORRUPTIONS), len(SEVERITIES), -1)
     where = order[: held.shape[2]]
-    n, clean = len(where), context.right[where]
-    low, high = wilson(int(clean.sum()), n)
-    family = {kind: name for name, kinds in corrupt.FAMILIES.items() for kind in kinds}
-    value = float(clean.mean())
+    wrong, clean = (~held).astype(np.float64), (~context.right[where]).astype(np.float64)
+    errors = dict(zip(corrupt.CORRUPTIONS, wrong, strict=True))
+    block = corruption.block(errors, clean, SEVERITIES, corrupt.FAMILIES, seed=context.seed)
     squares = context.squares(where[:1])
     keys = [context.table.sha256[where[0]]]
     return {
-        "n": n,
+        **block,
         "of": len(context.table),
-        "severities": list(SEVERITIES),
-        "clean": {"value": value, "low": float(low), "high": float(high)},
         "mean": [_mean(held[:, at].mean(0)) for at in range(len(SEVERITIES))],
-        "kinds": [
-            {"kind": kind, "family": family[kind], "values": held[at].mean(1).tolist()}
-            for at, kind in enumerate(corrupt.CORRUPTIONS)
-        ],
-        "kept": float(held.mean()) / value if value else None,
         "pictures": [
             example(corrupt.corrupted(squares, kind, 3, seed=context.seed, keys=keys)[0], kind.replace("_", " "))
             for kind in SHOWN

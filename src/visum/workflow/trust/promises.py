@@ -20,7 +20,7 @@ from visum.workflow.trust.context import Context, example
 
 TILES = 7
 """Tiles a side into which pictures are cut, to be put together in another order."""
-STRANGERS = 96
+STRANGERS = 64
 """Pictures of each made-up kind, at most."""
 FEW = 5
 """Images of a class below which it is not hidden."""
