@@ -124,8 +124,9 @@ def threshold(sure: Floats, wrong: NDArray[np.uint8], target: float, delta: floa
     reached = len(passed) if passed.all() else int(np.argmin(passed))
     if not reached:
         seen = int(tried[0])
+        found = int(mistakes[seen - 1])
         raise NotEnoughData(
-            f"{words}: the surest {seen} of {n} validation images have {int(mistakes[seen - 1])} mistakes",
+            f"{words}: {found} of the surest {seen} of {n} validation images {'is' if found == 1 else 'are'} answered wrongly",
             allowed="fewer mistakes, or more images",
             next="a larger target error, or better training",
         )

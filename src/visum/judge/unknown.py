@@ -6,10 +6,10 @@ pictures: it is the conformal quantile of the strangeness of validation pictures
 pictures of what is known at most 5 %, within the Beta law, are called unknown. How many unknown pictures are caught depends
 on what comes; nothing is promised about that.
 
-``USUAL`` is ViM, one choice for every data set. It was made by hiding one class of the train pictures after the other
-(``benchmarks/unknown.py``), which asks for nothing unknown and no test picture: what lies outside of the main axes tells pictures
-of another kind, the energy tells things of the same kind that are of no known class, and ViM adds the two. Pictures with several
-labels have no such energy; their detector is the nearest neighbours.
+``USUAL`` is ViM, one choice for every data set, made without anything unknown and without test pictures, by hiding one class of
+the known ones after the other (``benchmarks/unknown.py``). What lies outside of the main axes tells pictures of another kind, the
+energy tells things of the same kind that are of no known class, and ViM adds the two; of those that look at embeddings it finds
+hidden classes best or nearly so. Pictures with several labels have no such energy; their detector is the nearest neighbours.
 """
 
 from __future__ import annotations

@@ -165,11 +165,11 @@ def _promises(notes: Mapping[str, Any]) -> str:
     lines = []
     for level in _listed(sets.get("levels")):
         test = _table(level.get("test"))
-        seen = f"; on {_whole(test['n'])} test pictures {_percent(test.get('coverage'))}" if "n" in test else ""
+        seen = f"; on {_whole(test['n'])} test pictures: of {_percent(test.get('coverage'))}" if "n" in test else ""
         lines.append(
-            f"Prediction sets with {_percent(level.get('coverage'), 0)} coverage (`visum predict --coverage`) hold the true class "
-            f"of so many new pictures on average: {_percent(level.get('low'))} to {_percent(level.get('high'))} with "
-            f"{_whole(level.get('n'))} validation pictures{seen}."
+            f"Prediction sets with {_percent(level.get('coverage'), 0)} coverage (`visum predict --coverage`) hold the true "
+            f"class of {_percent(level.get('low'))} to {_percent(level.get('high'))} of new pictures (95 % interval, "
+            f"{_whole(level.get('n'))} validation pictures){seen}."
         )
     lines += [
         f"Where it is surer than {_percent(each['threshold'])}, at most {_percent(each.get('target'), 0)} of its answers are "
