@@ -67,6 +67,13 @@ def test_behind_the_last_block_only_the_class_token_counts(photos: dict[str, NDA
     assert cams.layer(subject.network, 4) == "blocks.10"
 
 
+def test_a_layer_that_is_not_asked(photos: dict[str, NDArray[np.uint8]]) -> None:
+    """Dropout within fused attention is a module that never runs."""
+    subject = subject_of(bundled("vit_tiny_patch16_224", 64), "blocks.3.attn.attn_drop")
+    with pytest.raises(ModelError, match=r"does not depend on the layer blocks\.3\.attn\.attn_drop"):
+        attribution.EXPLAINERS["gradcam"].run(subject, seen(photos, 64), np.array([0]), np.array([-1]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", list(LAYERS))
 def test_auto(family: str, photos: dict[str, NDArray[np.uint8]]) -> None:

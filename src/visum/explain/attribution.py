@@ -72,8 +72,8 @@ def resolve(method: str, subject: Subject) -> tuple[str, Subject]:
     ``auto`` takes LayerCAM where the network has a map that is fine enough, Grad-CAM where it has a coarse one, else occlusion.
 
     Raises:
-        UsageError: no such method, or one that needs gradients of a model without them, or a layer or a contrast with a method
-            that knows none; the message says what works.
+        UsageError: no such method, or one that needs gradients of a model without them, or a layer with a method that knows
+            none; the message says what works.
         ModelError: no map of any layer, or no attention; the message says what works.
     """
     able = [name for name, each in EXPLAINERS.items() if subject.network is not None or not each.gradients]

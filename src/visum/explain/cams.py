@@ -7,7 +7,7 @@ Of transformers the tokens that stand for patches are taken as a map; class and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,19 +102,28 @@ def maps(subject: Subject, squares: Pixels, targets: Integers, contrast: Integer
     """The map as the layer has it, float32 ``[B, h, w]``."""
     import torch
 
-    network = subject.network
+    network, name = subject.network, subject.layer
     assert network is not None
-    name = subject.layer
-    x = pixels(squares).requires_grad_(True)
-    with network.watching([name]) as seen, torch.enable_grad():
-        total = score(network(x), targets, contrast).sum()
-    held = seen[name]
-    grid(held, name)
-    (slope,) = torch.autograd.grad(total, held, allow_unused=True)
+    held: list[torch.Tensor] = []
+
+    def begin(module: Any, inputs: Any, output: Any) -> Any:
+        """The graph begins here: nothing of the layers before has to be kept for it."""
+        grid(output, name)
+        held.append(output.detach().requires_grad_(True))
+        return held[-1]
+
+    # ahead of the hooks by which a probe pools its stages, so that it pools what is returned here
+    hook = network.module(name).register_forward_hook(begin, prepend=True)
+    try:
+        with torch.enable_grad():
+            total = score(network(pixels(squares)), targets, contrast).sum()
+    finally:
+        hook.remove()
+    (slope,) = torch.autograd.grad(total, held[-1:], allow_unused=True) if held and total.requires_grad else (None,)
     if slope is None:
         raise ModelError(f"the answer does not depend on the layer {name}", next="--layer of another stage")
     with torch.no_grad():
-        return np.asarray(weigh(grid(held, name), grid(slope, name)).numpy(), np.float32)
+        return np.asarray(weigh(grid(held[-1], name), grid(slope, name)).numpy(), np.float32)
 
 
 def enlarged(coarse: Floats, size: int) -> Floats:

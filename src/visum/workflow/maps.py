@@ -55,6 +55,12 @@ def explained(
 
     def seen(one: Asked) -> Seen | UnreadableImage:
         name, picture, target, contrast = one
+        if contrast is not None and not explainer.classes:
+            raise UsageError(
+                f"--contrast with --method {chosen}, whose map is the same for every class",
+                allowed=", ".join(each for each, other in attribution.EXPLAINERS.items() if other.classes),
+                next=f"--method {attribution.BEST}",
+            )
         k = number(b.classes, target, "--target") if target is not None else -1
         other = number(b.classes, contrast, "--contrast") if contrast is not None else -1
         try:
