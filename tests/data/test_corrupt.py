@@ -79,6 +79,34 @@ def test_any_side_and_any_picture(kind: str, side: int) -> None:
         assert (made.shape, made.dtype) == (square.shape, np.uint8)
 
 
+def test_strengths_are_those_of_the_paper() -> None:
+    """Hendrycks & Dietterich 2019, appendix and published code, at 224 pixels; of each kind what severity 1 and 5 take."""
+    published = {
+        noise.GAUSSIAN: (0.08, 0.38),
+        noise.SHOT: (60, 3),
+        noise.IMPULSE: (0.03, 0.27),
+        blur.DEFOCUS: ((3, 0.1), (10, 0.5)),
+        blur.GLASS: ((0.7, 1, 2), (1.5, 4, 2)),
+        blur.MOTION: ((10, 3), (20, 15)),
+        blur.ZOOM: ((1.11, 0.01), (1.31, 0.03)),
+        weather.SNOW: ((0.1, 0.3, 3, 0.5, 10, 4, 0.8), (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55)),
+        weather.FROST: ((1.0, 0.4), (0.6, 0.75)),
+        weather.FOG: ((1.5, 2.0), (3.0, 1.4)),
+        weather.BRIGHTNESS: (0.1, 0.5),
+        digital.CONTRAST: (0.4, 0.05),
+        digital.ELASTIC: ((2.0, 0.7, 0.1), (0.12, 0.01, 0.02)),
+        digital.PIXELATE: (0.6, 0.25),
+        digital.JPEG: (25, 7),
+        held_out.SPECKLE: (0.15, 0.6),
+        held_out.GAUSSIAN: (1, 6),
+        held_out.SPATTER: ((0.65, 0.3, 4, 0.69, 0.6, 0), (0.67, 0.4, 1, 0.65, 1.5, 1)),
+        held_out.SATURATE: ((0.3, 0.0), (20.0, 0.2)),
+    }
+    assert len(published) == len(KINDS)
+    for strengths, (mildest, worst) in published.items():
+        assert (len(strengths), strengths[0], strengths[-1]) == (5, mildest, worst)
+
+
 @pytest.mark.parametrize("severity", corrupt.SEVERITIES)
 def test_noise_has_the_published_spread(severity: int) -> None:
     """Of mid-grey, where little is cut off; the normal distribution's share beyond black and white is taken from SciPy."""

@@ -147,14 +147,15 @@ def check_ladder(tuning: Tuning, tunes: bool, last: str) -> None:
         tunes: whether the ladder ends in a trained network.
         last: the name of that rung.
     """
-    if tuning.harden is None:
-        _check_hardening(tuning, {})
-    elif not tunes:
+    if tunes:
+        return  # the rest is checked with all other settings of training
+    if tuning.harden:
         raise UsageError(
             f"--harden {tuning.harden} trains a network, and this ladder trains none",
             allowed=f"a ladder that ends in {last}",
             next=f"--ladder majority,embedding+probe,{last}, or --weights none",
         )
+    _check_hardening(tuning, {})
 
 
 def hardened(tuning: Tuning, rungs: list[Rung], last: str) -> list[Rung]:
