@@ -54,7 +54,10 @@ def names(bundle: Bundle) -> tuple[str, ...]:
     network = zoo.build(backbone.name, size=bundle.preprocess.size)
     order = {name: at for at, (name, _) in enumerate(network.named_modules())}
     found = {*differentiable.stages_of(network), *zoo.watched(backbone.name, network, backbone.stages)}
+    found -= set(zoo.classifiers(network))  # the bundle has one of its own
     every = sorted(found, key=order.__getitem__)
+    if backbone.last in every:
+        every = every[: every.index(backbone.last) + 1]
     if len(every) <= MOST:
         return tuple(every)
     return tuple(every[at] for at in np.unique(np.linspace(0, len(every) - 1, MOST).astype(int)))
@@ -98,7 +101,9 @@ def network(bundle: Bundle, wanted: tuple[str, ...], engine: str = "auto") -> tu
         columns.append((name, at, at + parts[name].shape[1]))
         at += parts[name].shape[1]
     end = parts[wanted[-1]] if wanted else None
-    if end is None or end.shape != last.shape or not torch.allclose(end, last, rtol=1e-3, atol=1e-5):
+    if not backbone.last and (
+        end is None or end.shape != last.shape or not torch.allclose(end, last, rtol=1e-3, atol=1e-5)
+    ):
         columns.append((OUTPUT, at, at + last.shape[1]))
-    whole = replace(backbone, stages=wanted, pool=pools.MEAN)
+    whole = replace(backbone, stages=wanted, pool=pools.MEAN, last="")
     return Network(whole, bundle.preprocess, engine), tuple(columns)
