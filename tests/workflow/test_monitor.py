@@ -255,3 +255,11 @@ def test_too_few_validation_pictures_leave_a_bundle_as_it_is(run: Run) -> None:
     table = Manifest.load(run.folder / "manifest.parquet")
     seen, said = references.features(rows(table, np.arange(20)), running.Model(bundle))
     assert references.equip(bundle, seen, said, seen) is bundle
+
+
+def test_a_reference_whose_parts_do_not_fit_is_refused(run: Run) -> None:
+    bundle = bundles.read(run.folder)
+    for name in ("drift.points", "drift.mean", "drift.known", "drift.labels"):
+        broken = replace(bundle, weights={**bundle.weights, name: bundle.weights[name][..., 1:]})
+        with pytest.raises(BundleError, match="train it again"):
+            references.of(broken)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from visum import storage
 from visum.data import load, sources
@@ -93,7 +94,7 @@ def monitor(
     window: str | None = None,
     time_column: str | None = None,
     reference: Path | None = None,
-    alpha: float = 0.05,
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05,
     out: Path | None = None,
     path_column: str = "path",
     label_column: str = "label",

@@ -188,6 +188,18 @@ def of(bundle: Bundle, *, scored: bool = False) -> drift.Reference:
     wanted = (m, k) if bundle.task == "multilabel" else (m,)
     if a["logits"].shape != (m, k) or labels.shape != wanted or labels.min(initial=0) < 0 or labels.max(initial=0) >= k:
         raise BundleError("the drift reference of this bundle does not fit its classes", next="train it again")
+    inner, outer = a["basis"].shape if a["basis"].ndim == 2 else (0, 0)
+    columns = outer + (outer < inner)
+    shapes = {
+        "points": (m, columns),
+        "known": (len(a["known"]), columns),
+        "mean": (inner,),
+        "scale": (inner,),
+        "spread": (outer,),
+        "strange": (m,),
+    }
+    if wrong := [name for name, shape in shapes.items() if name in a and a[name].shape != shape]:
+        raise BundleError(f"the drift reference of this bundle is damaged: {', '.join(wrong)}", next="train it again")
     if m < LEAST:
         raise NotEnoughData(f"a reference of {m} pictures", allowed=f"{LEAST} or more", next="more validation images")
     ids = np.array([str(row) for row in range(m)], object)
