@@ -160,7 +160,7 @@ def _attacked(
     import torch
 
     from visum.judge.attack import named
-    from visum.judge.attack.ball import Ball
+    from visum.judge.attack.ball import Ball, batches
     from visum.judge.attack.smooth import smoothed
     from visum.workflow.attack import tensors, white_box
 
@@ -183,7 +183,7 @@ def _attacked(
     for radius in radii:
         ball = Ball("l2", 255 * float(radius))
         with stages.stage(f"attack at {radius:.2f}", int(holds.sum())) as stage:
-            for part in torch.split(torch.nonzero(torch.from_numpy(holds))[:, 0], 4):
+            for part in batches(torch.nonzero(torch.from_numpy(holds))[:, 0], 4):
                 moved = ball.inside(x[part], attack.run(target, x[part], y[part], ball, steps=steps, seed=seed))
                 for row, pixels in zip(part.tolist(), moved.permute(0, 2, 3, 1).numpy(), strict=True):
                     holds[row] = says(pixels, row) in (taken.labels[row], judge.ABSTAIN)

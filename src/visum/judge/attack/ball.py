@@ -101,3 +101,8 @@ def generator(seed: int) -> torch.Generator:
 def holds(logits: Tensor, y: Tensor) -> Tensor:
     """Which rows are still answered rightly, bool ``[B]``."""
     return logits.argmax(1) == y
+
+
+def batches(rows: Tensor, size: int) -> list[Tensor]:
+    """Neighbours together, ``size`` at a time; none where there are no rows."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visum.judge import intervals
 from visum.judge.attack import losses, named
-from visum.judge.attack.ball import WHITE, Ball, Classifier, answers, generator, gradient, holds
+from visum.judge.attack.ball import WHITE, Ball, Classifier, answers, batches, generator, gradient, holds
 from visum.judge.attack.pgd import pgd
 from visum.judge.attack.square import square
 from visum.judge.attack.standard import BATCH, Assessment, Flags, assess
@@ -103,7 +103,7 @@ def _more(sign: str, weak: Flags, strong: Flags, words: str, number: int) -> dic
 
 def _square(classifier: Classifier, x: Tensor, y: Tensor, ball: Ball, left: Tensor, batch: int, seed: int) -> Flags:
     held = torch.ones(len(x), dtype=torch.bool)
-    for part in torch.split(left, batch):
+    for part in batches(left, batch):
         moved = ball.inside(x[part], square(classifier, x[part], y[part], ball, steps=TRIES, seed=seed))
         held[part] = holds(answers(classifier, moved), y[part])
     return held.numpy()
@@ -111,7 +111,7 @@ def _square(classifier: Classifier, x: Tensor, y: Tensor, ball: Ball, left: Tens
 
 def _noise(classifier: Classifier, x: Tensor, y: Tensor, ball: Ball, left: Tensor, batch: int, seed: int) -> Flags:
     held, draw = torch.ones(len(x), dtype=torch.bool), generator(seed)
-    for part in torch.split(left, batch):
+    for part in batches(left, batch):
         for _ in range(DRAWS):
             held[part] &= holds(answers(classifier, ball.anywhere(x[part], draw)), y[part])
     return held.numpy()
@@ -122,7 +122,7 @@ def _any_epsilon(classifier: Classifier, x: Tensor, y: Tensor, ball: Ball, batch
     radius = WHITE / 2 * (1.0 if ball.norm == "linf" else float(np.sqrt(x[0].numel())))
     wide = Ball(ball.norm, radius)
     held = 0
-    for own, label in zip(torch.split(x, batch), torch.split(y, batch), strict=True):
+    for own, label in zip(batches(x, batch), batches(y, batch), strict=True):
         moved = wide.inside(own, pgd(classifier, own, label, wide, steps=STEPS, seed=seed))
         held += int(holds(answers(classifier, moved), label).sum())
     return _share(
@@ -133,7 +133,7 @@ def _any_epsilon(classifier: Classifier, x: Tensor, y: Tensor, ball: Ball, batch
 def _no_gradient(classifier: Classifier, x: Tensor, y: Tensor, batch: int) -> dict[str, Any]:
     """Pictures at which the slope of the cross entropy is 0 in every value: attacks do not know where to go."""
     dead = 0
-    for own, label in zip(torch.split(x, batch), torch.split(y, batch), strict=True):
+    for own, label in zip(batches(x, batch), batches(y, batch), strict=True):
         slope, _, _ = gradient(classifier, own, lambda logits, label=label: losses.cross_entropy(logits, label))  # type: ignore[misc]
         dead += int((slope.flatten(1).abs().amax(1) == 0).sum())
     return _share("zero gradients", dead, len(x), "some pictures have no gradient at all")

@@ -16,7 +16,7 @@ from torch import Tensor
 from visum.errors import ModelError, NotEnoughData
 from visum.judge import intervals
 from visum.judge.attack import STANDARD, named
-from visum.judge.attack.ball import Ball, Classifier, answers, holds
+from visum.judge.attack.ball import Ball, Classifier, answers, batches, holds
 from visum.runtime import Stage, Step, no_step
 
 Flags = NDArray[np.bool_]
@@ -110,7 +110,7 @@ def assess(
     runs = [(name, *named(name)) for name in names]
     if not len(x):
         raise NotEnoughData("no picture to attack", allowed=f"{LEAST} or more", next="more pictures")
-    logits = torch.cat([answers(classifier, part) for part in torch.split(x, batch)])
+    logits = torch.cat([answers(classifier, part) for part in batches(x, batch)])
     if logits.shape[1] < 2:
         raise NotEnoughData("one class, of which every answer is right", allowed="two or more classes")
     if not bool(torch.isfinite(logits).all()):
@@ -127,7 +127,7 @@ def assess(
             before = torch.from_numpy(known[name])
             held, todo = held & ~before, todo[~before[todo]]
         with stage(name, len(todo)) if stage is not None else nullcontext(Stage(no_step)) as under_way:
-            for part in torch.split(todo, batch):
+            for part in batches(todo, batch):
                 own = seed + 7919 * order + int(part[0])
                 moved = ball.inside(x[part], attack.run(classifier, x[part], y[part], ball, steps=steps, seed=own))
                 after = answers(classifier, moved).argmax(1)
