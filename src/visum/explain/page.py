@@ -55,6 +55,7 @@ def text(found: Sequence[Explanation], style: str, title: str, randomised: Mappi
             (name, EXPLAINERS[name].words, layer) for name, layer in dict.fromkeys((e.method, e.layer) for e in found)
         ],
         signed=any(float(each.heat.min()) < 0 for each in found),
+        classes=any(EXPLAINERS[each.method].classes for each in found),
         proven=bool(verdicts),
         randomised=[(stage, f"{like:+.2f}", round(100 * abs(like))) for stage, like in randomised.items()],
         looks=bool(randomised) and abs(list(randomised.values())[-1]) < CHANCE,

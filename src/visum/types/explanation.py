@@ -82,9 +82,12 @@ class Explanation:
 
 
 def scaled(heat: Floats) -> Floats:
-    """-1 … 1: divided by the 99.5th percentile of its sizes, so that one pixel does not hide all others."""
-    most = float(np.percentile(np.abs(heat), 99.5)) or float(np.abs(heat).max())
-    return np.asarray(np.clip(heat / most, -1, 1) if most > 0 else np.zeros_like(heat), np.float32)
+    """-1 … 1: what all pixels have (of attention, a share that says nothing) is taken away; divided by the 99.5th percentile of
+    the sizes, so that one pixel does not hide all others."""
+    left = heat - max(float(heat.min()), 0.0)
+    most = float(np.percentile(np.abs(left), 99.5)) or float(np.abs(left).max())
+    flat = most <= 1e-3 * float(np.abs(heat).max())
+    return np.asarray(np.zeros_like(heat) if flat else np.clip(left / most, -1, 1), np.float32)
 
 
 def overlay(square: Pixels, heat: Floats) -> Pixels:

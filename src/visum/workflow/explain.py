@@ -182,7 +182,7 @@ def write(found: Sequence[Explanation], out: Path, title: str, tested: Mapping[s
     ``explain.html``."""
     listed = []
     for at, each in enumerate(found):
-        stem = re.sub(r"[^\w.-]+", "_", each.id).strip("._")[-60:] or "picture"
+        stem = re.sub(r"[^\w.-]+", "_", each.id.removesuffix(Path(each.id).suffix)).strip("._")[-60:] or "picture"
         name = f"{at:04d}-{stem}"
         each.save(out, name)
         storage.write_atomic(out / f"{name}.jpg", _small(overlay(each.square, each.heat)))
