@@ -14,7 +14,7 @@ from PIL import Image
 
 from visum.audit import bias
 from visum.data import load, sources
-from visum.errors import BundleError, DataError, ModelError, NotEnoughData, RecipeError, UsageError
+from visum.errors import BundleError, DataError, Interrupted, ModelError, NotEnoughData, RecipeError, UsageError
 from visum.models.predict import Model, of_table
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
@@ -166,6 +166,41 @@ def test_a_bundle_that_promises_nothing_is_not_said_to(judged: Any) -> None:
             step(context)
     with pytest.raises(BundleError, match="no reference"):
         drift_step(context)
+
+
+def test_several_labels_an_image_leave_out_what_asks_for_one(judged: Any, run: Run) -> None:
+    bundle, table, predictions = judged
+    k = len(bundle.classes)
+    several = replace(bundle, task="multilabel", thresholds=(0.5,) * k)
+    said = replace(
+        predictions, task="multilabel", labels=np.eye(k, dtype=np.int64)[predictions.labels], thresholds=(0.5,) * k
+    )
+    steps = {name: step for name, step in trust.STEPS.items() if name not in ("drift", "unknown", "corruptions")}
+    made = trust.run(
+        Model(several),
+        replace(table, task="multilabel"),
+        said,
+        run.bundle,
+        columns={},
+        deadline=time.monotonic() + 60,
+        stages=Stages(),
+        steps=steps,
+    )["steps"]
+    assert {name for name, block in made.items() if "skipped" in block} == {
+        "conformal",
+        "shortcut",
+        "background",
+        "attacks",
+    }
+    assert {group["by"] for group in made["slices"]["groups"]} >= {"class"}
+
+
+def test_an_interruption_is_no_reason_to_skip(judged: Any, run: Run) -> None:
+    def stopped(_: Context) -> dict[str, Any]:
+        raise Interrupted(15)
+
+    with pytest.raises(Interrupted):
+        asked(judged, run, steps={"calibration": stopped})
 
 
 def test_unlabelled_images_are_left_out(judged: Any, run: Run) -> None:

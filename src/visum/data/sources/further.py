@@ -13,7 +13,7 @@ from visum.data.sources import places
 from visum.data.sources.layouts import METADATA, TABLES
 from visum.data.sources.rows import PATH, cell_text, path_name
 from visum.data.sources.tables import Table
-from visum.errors import VisumError
+from visum.errors import DataError
 from visum.types import Column, Manifest, column
 
 MOST = 40
@@ -37,7 +37,7 @@ def further(
     for place in _tables(given):
         try:
             found = TABLES[place.rpartition(".")[2].lower()](place, (path_column, "file_name"))
-        except VisumError:
+        except DataError:
             continue  # JSON that is no table; ``read`` has said what it is
         if not isinstance(found, Table) or path_name(found, path_column) not in found.columns:
             continue

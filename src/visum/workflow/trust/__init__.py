@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from visum import __version__, runtime, storage
-from visum.errors import NotEnoughData, VisumError
+from visum.errors import DataError, ModelError, NotEnoughData, UsageError
 from visum.judge.calibrate import labelled
 from visum.judge.sound import sound
 from visum.models.predict import Model
@@ -113,7 +113,7 @@ def run(
                 if name in PATIENT and time.monotonic() > deadline:
                     raise Skipped("no time was left for it", next="a longer --budget")
                 block = step(context)
-            except VisumError as error:
+            except (DataError, ModelError, UsageError, Skipped) as error:  # any other error is one of the whole command
                 lacks = (
                     "data" if isinstance(error, NotEnoughData) else "time" if isinstance(error, Skipped) else "means"
                 )

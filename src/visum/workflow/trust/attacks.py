@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visum import runtime
-from visum.errors import ModelError
+from visum.errors import ModelError, UsageError
 from visum.judge.intervals import wilson
-from visum.workflow.trust.context import Context, Skipped
+from visum.workflow.trust.context import Context
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ def attacks_step(context: Context) -> dict[str, Any]:
         ModelError: a bundle whose gradients are not to be had.
     """
     if not context.one_label:
-        raise Skipped("images with several labels have no one answer to attack")
+        raise UsageError("images with several labels have no one answer to attack")
     if context.bundle.architecture.get("kind") != "probe":
         raise ModelError("this bundle has no gradients: it is no single network", next="the bundle of a network")
     clock = context.clock("attacks", PORTION, LEAST)

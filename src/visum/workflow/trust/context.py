@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visum.data.load import in_order, picture, pixel_space
 from visum.data.pixels import fit
-from visum.errors import NotEnoughData, VisumError
+from visum.errors import DataError, NotEnoughData, StorageError, VisumError
 from visum.judge.metrics import right
 from visum.models.compiled import BATCH
 from visum.models.predict import Model
@@ -133,7 +133,7 @@ class Context:
             return None
         try:
             held = Predictions.load(self.run / "predictions", "validation")
-        except VisumError:
+        except (DataError, StorageError):
             return None
         return held if held.classes == self.bundle.classes else None
 
@@ -151,7 +151,7 @@ class Context:
         table = rows(self.made, in_split(self.made, "train"))
         try:
             return (table, audit.looks(table, self.bundle.preprocess)) if len(table) else None
-        except VisumError:
+        except (DataError, StorageError):
             return None
 
     @cached_property

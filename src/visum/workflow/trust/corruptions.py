@@ -8,12 +8,13 @@ import numpy as np
 
 from visum.data import corrupt
 from visum.data.load import in_order
+from visum.errors import UsageError
 from visum.judge import corruption
 from visum.judge.intervals import effective_wilson
 from visum.judge.metrics import right
 from visum.models.compiled import BATCH
 from visum.types import Integers, decisions
-from visum.workflow.trust.context import Context, Skipped, example
+from visum.workflow.trust.context import Context, example
 
 SEVERITIES = (1, 3, 5)
 PORTION, LEAST = 8, 24
@@ -29,7 +30,7 @@ def corruptions_step(context: Context) -> dict[str, Any]:
     over all kinds (its interval takes images as drawn and kinds as given), and ``pictures``.
     """
     if not context.one_way:
-        raise Skipped("the members of this ensemble see pictures in different ways")
+        raise UsageError("the members of this ensemble see pictures in different ways")
     clock = context.clock("corruptions", PORTION, LEAST)
     cells = [(kind, severity) for kind in corrupt.CORRUPTIONS for severity in SEVERITIES]
     order = context.turns(LEAST, "to corrupt")

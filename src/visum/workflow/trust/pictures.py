@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from visum.audit import bias
-from visum.errors import NotEnoughData
+from visum.errors import NotEnoughData, UsageError
 from visum.judge import background, slices
 from visum.judge.intervals import wilson
 from visum.judge.metrics import right
@@ -18,7 +18,7 @@ from visum.learn import probe
 from visum.types import Floats, Integers, Manifest, Pixels, Score, column, decisions, targets
 from visum.workflow import audit
 from visum.workflow.trust import kinds
-from visum.workflow.trust.context import Context, Skipped, example, named
+from visum.workflow.trust.context import Context, example, named
 
 EXAMPLES = 6
 FOLDS = 5
@@ -83,7 +83,7 @@ def shortcut_step(context: Context) -> dict[str, Any]:
     """
     y = context.predictions.labels
     if y.ndim == 2:
-        raise Skipped("images with several labels have no accuracy to compare by")
+        raise UsageError("images with several labels have no accuracy to compare by")
     if len(y) < 30 or len(np.unique(y)) < 2:
         raise NotEnoughData(
             f"{len(y)} images of {len(np.unique(y))} classes to look for shortcuts in", allowed="30 of two classes"
@@ -134,9 +134,9 @@ def background_step(context: Context) -> dict[str, Any]:
     """``background.background_block`` of as many images as there is time for; ``of``: how many there are;
     ``pictures``: two of them, in halves."""
     if not context.one_way:
-        raise Skipped("the members of this ensemble see pictures in different ways")
+        raise UsageError("the members of this ensemble see pictures in different ways")
     if not context.one_label:
-        raise Skipped("images with several labels have no accuracy to compare by")
+        raise UsageError("images with several labels have no accuracy to compare by")
     seconds = context.seconds("background")
     where = context.sample(seconds * context.rate / 2, background.LEAST, "to hide halves of")
     spec, table = context.bundle.preprocess, context.table
