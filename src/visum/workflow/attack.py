@@ -65,7 +65,7 @@ def attack(
     attacks: tuple[str, ...] = USUAL,
     standard: bool = False,
     images: int = 100,
-    alarm: bool = True,
+    no_alarm: bool = False,
     out: Path = Path("attack"),
     split: Literal["train", "validation", "test"] | None = None,
     path_column: str = "path",
@@ -85,7 +85,7 @@ def attack(
         attacks: of fgsm, pgd, apgd-ce, apgd-t, fab-t, square; a number behind a name is its steps (pgd40, square500).
         standard: the standard version of AutoAttack besides: apgd-ce, apgd-t, fab-t and square, each on what held so far.
         images: how many pictures to draw, at least 20.
-        alarm: look for signs of masked gradients, which make attacks fail and models look robust.
+        no_alarm: do not look for signs of masked gradients, which make attacks fail and models look robust.
         out: folder for attack.json and attack.html.
         split: train, validation or test; omitted: test where the data has one, else all.
         path_column, label_column: as for ``train``.
@@ -129,7 +129,7 @@ def attack(
         x, y = tensors(taken)
     made = judge.assess(classifier, x, y, ball, names, seed=seed, stage=stages.stage)
     facts = _facts(made, taken, epsilon, str(bundle))
-    if alarm and not blind:
+    if not no_alarm and not blind:
         from visum.judge.attack import masking
 
         with stages.stage("masked gradients?"):
