@@ -11,7 +11,7 @@ from judged import predictions
 from sklearn import metrics as reference
 
 from visum.errors import DataError, NotEnoughData, UsageError
-from visum.judge import intervals, metrics, paired
+from visum.judge import intervals, metrics, paired, power
 from visum.judge.compare import compare
 from visum.judge.sound import case, taken
 from visum.judge.sums import COMPARED, names
@@ -46,6 +46,13 @@ def test_sums_give_scikit_learns_scores(task: Task) -> None:
         assert COMPARED[name].value(parts.sum(0)[None])[0] == pytest.approx(value, abs=1e-9)
 
 
+def test_a_class_without_images_counts_as_it_does_elsewhere() -> None:
+    given = case(taken(predictions("multiclass"), np.flatnonzero(predictions("multiclass").labels != 8)))
+    assert (given[2] == 8).any()
+    found = COMPARED["macro_f1"].value(COMPARED["macro_f1"].parts(given).sum(0)[None])[0]
+    assert found == pytest.approx(metrics.METRICS["macro_f1"](*given), abs=1e-9)
+
+
 def test_what_is_told_of_three() -> None:
     best, worse = predictions("multiclass"), other("multiclass")
     twin = replace(best, model="again")
@@ -75,6 +82,7 @@ def test_what_is_told_of_three() -> None:
     assert all(not each.different and each.value == 0 and each.adjusted == 1 for each in same.differences)
     assert same.needed is None
     assert 0 < same.smallest < bad.smallest < 0.1
+    assert bad.smallest == power.smallest(797, (bad.only_best + bad.only_this) / 797, 0.05 / 3)
     assert bad.needed is not None
     assert bad.needed < 797
 

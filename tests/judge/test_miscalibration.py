@@ -45,6 +45,17 @@ def test_equal_mass_by_a_naive_loop() -> None:
     assert error("adaptive_ece", p, y, "multiclass") == pytest.approx(naive, abs=1e-9)
 
 
+def test_every_class_by_a_naive_loop() -> None:
+    given = predictions("multiclass")
+    p, y = probabilities(given).astype(float), given.labels
+    each = []
+    for k in range(10):
+        bins = [(p[:, k] >= low / 15) & (p[:, k] < (low + 1) / 15) for low in range(15)]
+        each.append(sum(abs(p[b, k].mean() - (y[b] == k).mean()) * b.mean() for b in bins if b.any()))
+    assert each_class(p, y, "multiclass") == pytest.approx(each, abs=1e-9)
+    assert error("classwise_ece", p, y, "multiclass") == pytest.approx(np.mean(each), abs=1e-9)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_laws(task: Task) -> None:
     """Whatever the order of images, errors lie in [0, 1]; ``ece`` is ``metrics.ece``; diagrams add up to the error."""

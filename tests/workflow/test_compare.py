@@ -136,6 +136,15 @@ def test_the_order_of_classes_makes_no_difference(task: str) -> None:
         assert (np.where(turned.labels < 0, -1, k - 1 - turned.labels) == labels).all()
 
 
+def test_any_order_of_classes_gives_the_same_scores(digits: tuple[Predictions, Predictions], tmp_path: Path) -> None:
+    first, second = digits
+    turned = reordered(second, (*second.classes[3:], *second.classes[:3]))
+    plain = compare((saved(tmp_path / "a", first), saved(tmp_path / "b", second)))
+    other = compare((saved(tmp_path / "a", first), saved(tmp_path / "c", turned)))
+    assert plain.scores["b"] == other.scores["c"]
+    assert plain.others[0].apart == other.others[0].apart
+
+
 def test_runs_that_cannot_be_compared(digits: tuple[Predictions, Predictions], tmp_path: Path) -> None:
     first, second = digits
     a = saved(tmp_path / "a", first)
