@@ -66,3 +66,18 @@ def test_a_map_is_told_to_ears(plain: Page) -> None:
     assert plain.evaluate(tell, [[0, 0, 0], [0, 0, 1], [0, 0, 0]]) == "Most speaks for it: middle right."
     assert plain.evaluate(tell, [[0, 0, 0], [0, 1, 0], [0, 0, 0]]) == "Most speaks for it: the middle."
     assert plain.evaluate(tell, [[0, 0], [0, 0]]) == "No single part speaks for it."
+
+
+def test_near_pictures_are_named_as_text_and_other_labels_stand_out(plain: Page) -> None:
+    show = """async () => {
+      const { near } = await import('/page/near.js');
+      const place = document.createElement('div');
+      const one = (label, distance) => ({ label, distance, thumbnail: '/v1/neighbours/none.jpg' });
+      near(place, { labels: ['a'], neighbours: [one('a', 0.1), one('b, a', 1), one('<b>z', 1.234)] });
+      const found = [...place.querySelectorAll('li')].map((each) => [each.textContent, each.className]);
+      near(place, { labels: ['a'] });
+      return [found, place.childElementCount];
+    }"""
+    found, left = plain.evaluate(show)
+    assert found == [["a0.10", ""], ["b, a1.00", ""], ["<b>z1.23", "unlike"]]
+    assert left == 0

@@ -17,7 +17,7 @@ export function near(place, answer) {
   for (const each of answer.neighbours) {
     const image = make("img", { alt: `A training picture labelled ${each.label}` });
     const item = make("li", {}, image, make("span", { text: each.label }), make("span", { className: "range", text: each.distance.toFixed(2) }));
-    if (!answer.labels.includes(each.label)) item.className = "unlike";
+    if (![each.label, ...each.label.split(", ")].some((label) => answer.labels.includes(label))) item.className = "unlike";
     row.append(item);
     thumbnail(each.thumbnail).then(
       (blob) => {
