@@ -24,14 +24,24 @@ def look(bundle: str, wishes: Mapping[str, Any], settings: Mapping[str, Any], as
         settings: the other options.
 
     Raises:
-        UsageError: two wishes at once.
+        UsageError: two wishes at once, files where none are looked at, or an option whose wish is missing.
     """
     given = [name for name, value in wishes.items() if value]
+    for option, takers in BESIDE.items():
+        if settings.get(option) and not set(given) & set(takers):
+            with_ = " or ".join(f"--{name}" for name in takers)
+            raise UsageError(f"--{option} without {with_}", allowed=f"with {with_}", next="visum explain --help")
     if not given:
         return False
     if len(given) > 1:
         said = " and ".join(f"--{name}" for name in given)
         raise UsageError(f"{said} at once", allowed="one of them", next=f"visum explain {bundle} --{given[0]} …")
+    if settings["paths"] and given[0] not in FILES:
+        raise UsageError(
+            f"FILES with --{given[0]}",
+            allowed=f"files with {', '.join(f'--{name}' for name in FILES)}, or alone",
+            next=f"visum explain {bundle} --{given[0]} …, without files",
+        )
     with watching():
         print_found = WISHES[given[0]](bundle, wishes[given[0]], settings)
     print_found(as_json)
@@ -39,6 +49,10 @@ def look(bundle: str, wishes: Mapping[str, Any], settings: Mapping[str, Any], as
 
 
 Printer = Callable[[bool], None]
+FILES = ("neighbours", "visualise")
+"""Wishes that look at files."""
+BESIDE = {"against": ("layers",), "data": ("neighbours", "visualise")}
+"""Options that only some wishes have."""
 
 
 def _layers(bundle: str, data: Any, settings: Mapping[str, Any]) -> Printer:
