@@ -88,7 +88,7 @@ def _neighbours(arrays: Mapping[str, NDArray[np.floating]], x: Floats, z: Floats
 
 
 def _standard(arrays: Mapping[str, NDArray[np.floating]], x: Floats) -> Floats:
-    return (x - np.asarray(arrays["mean"], np.float32)) / np.asarray(arrays["spread"], np.float32)
+    return np.asarray((x - arrays["mean"]) / arrays["spread"], np.float32)
 
 
 def _moments(x: Floats) -> Arrays:
