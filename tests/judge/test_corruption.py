@@ -50,7 +50,8 @@ def test_the_block_tells_what_is_there() -> None:
         part["low"] <= part["value"] <= part["high"] and part["n"] == 40
         for part in (told["clean"], told["accuracy"], told["kept"], *(point["accuracy"] for point in fog["curve"]))
     )
-    wanted = "Of 40 images 90.0 % are answered right as they are and 72.5 % when corrupted; worst: fog (60.0 %) and shot (85.0 %)."
+    wanted = "Of 40 images 90.0 % are answered right as they are and 72.5 % when corrupted; worst: "
+    wanted += "fog (60.0 %) and shot (85.0 %)."
     assert told["sentence"] == wanted.replace(" %", "\u00a0%")
 
 
