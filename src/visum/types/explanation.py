@@ -61,9 +61,9 @@ class Explanation:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         blob = np.frombuffer(json.dumps(self.facts()).encode(), np.uint8)
-        arrays = {"heat": self.heat, "square": self.square, "facts": blob}
+        arrays: dict[str, Any] = {"heat": self.heat, "square": self.square, "facts": blob}
         arrays |= {"heads": self.heads} if self.heads is not None else {}
-        np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **arrays)
+        np.savez_compressed(folder / f"{name}.npz", **arrays)
         png = io.BytesIO()
         Image.fromarray(overlay(self.square, self.heat)).save(png, "PNG", optimize=True)
         (folder / f"{name}.png").write_bytes(png.getvalue())
