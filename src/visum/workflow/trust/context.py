@@ -135,7 +135,8 @@ class Context:
             held = Predictions.load(self.run / "predictions", "validation")
         except (DataError, StorageError):
             return None
-        return held if held.classes == self.bundle.classes else None
+        alike = held.classes == self.bundle.classes and held.task == self.bundle.task
+        return held if alike else None
 
     @cached_property
     def looks(self) -> Floats:

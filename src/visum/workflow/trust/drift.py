@@ -13,15 +13,21 @@ from visum.workflow.trust.context import Context
 def drift_step(context: Context) -> dict[str, Any]:
     """``power.self_check_block`` of the judged images, ``kinds`` as a list with ``kind`` and ``question`` in each.
 
-    A bundle without a reference gets one for this question from the run around it.
+    A bundle without a reference, or with one that an older visum made, gets one for this question from the run around it.
+
+    Raises:
+        BundleError: there is neither.
     """
     bundle = context.bundle
-    if reference.NOTE not in bundle.notes and context.made is not None:
+    try:
+        against = reference.of(bundle)
+    except BundleError:
+        if context.made is None:
+            raise
         bundle = reference.equipped(bundle, context.made, context.model)
-    if reference.NOTE not in bundle.notes:
-        raise BundleError("this bundle has no reference to compare with", next="visum train, which makes one that has")
+        against = reference.of(bundle)
     seen, said = reference.features(context.table, context.model)
     points = reference.project(reference.arrays_of(bundle), seen)
-    block = power.self_check_block(reference.of(bundle), points, said)
+    block = power.self_check_block(against, points, said)
     kinds = [{"kind": kind, "question": words.QUESTIONS[kind], **facts} for kind, facts in block["kinds"].items()]
     return {**block, "kinds": kinds}
