@@ -18,7 +18,7 @@ def made(n: int = 9, d: int = 6) -> gallery.Gallery:
     x = DRAW.normal(size=(n, d)).astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     digests = tuple(f"{k:064x}" for k in range(n))
-    mean, scale = DRAW.normal(size=d).astype(np.float32), np.full(d, 2, np.float32)
+    mean, scale = DRAW.normal(size=d).astype(np.float32), DRAW.uniform(0.2, 3, d).astype(np.float32)
     return gallery.Gallery(
         "space", mean, scale, x, tuple("ab"[k % 2] for k in range(n)), digests, {g: g.encode() for g in digests}
     )
@@ -38,7 +38,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
 def test_nearest_is_by_cosine_of_standardised_columns(count: int) -> None:
     some = made()
     features = DRAW.normal(size=6)
-    x = (features - some.mean) * 2
+    x = (features - some.mean) * some.scale
     far = {g: 1 - float(v @ x) / float(np.linalg.norm(x)) for g, v in zip(some.digests, some.vectors, strict=True)}
     found = gallery.nearest(some, features, count)
     assert [digest for _, _, digest in found] == sorted(far, key=lambda g: far[g])[:count]
