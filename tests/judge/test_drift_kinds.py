@@ -58,10 +58,10 @@ def test_each_stream_raises_its_own_alarm_and_no_other(kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", separate.KINDS)
-def test_ten_streams_raise_their_own_alarm_and_hardly_another(kind: str) -> None:
-    found = [alarms(kind, seed) for seed in range(10)]
+def test_six_streams_raise_their_own_alarm_and_hardly_another(kind: str) -> None:
+    found = [alarms(kind, seed) for seed in range(6)]
     assert all(kind in each for each in found), found
-    assert sum(len(each) - 1 for each in found) <= 2, found  # 30 others at 0.01 each
+    assert sum(len(each) - 1 for each in found) <= 2, found  # 18 others at 0.01 each
 
 
 def test_no_drift_raises_none() -> None:
@@ -71,14 +71,14 @@ def test_no_drift_raises_none() -> None:
 @pytest.mark.slow
 def test_whole_windows_without_drift_ring_as_often_as_promised() -> None:
     d, rng, rings = digits(), np.random.default_rng(0), dict.fromkeys(separate.KINDS, 0)
-    for seed in range(200):
+    for seed in range(120):
         rows = rng.permutation(len(d.labels))
         against = referred(d, rows[:200])
         part = seen(d, against, d.images[rows[200:260]], d.labels[rows[200:260]])
         for kind, v in separate.judge(against, part, draws=59, seed=seed).verdicts.items():
             rings[kind] += v.status == "alarm"
-    assert max(rings.values()) <= 18, rings  # 99 % of binomial(200, 0.05)
-    assert min(rings.values()) >= 3, rings
+    assert max(rings.values()) <= 12, rings  # 99 % of binomial(120, 0.05)
+    assert min(rings.values()) >= 1, rings
 
 
 def test_the_share_of_strangers_is_within_its_interval() -> None:
