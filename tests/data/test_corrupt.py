@@ -180,6 +180,13 @@ def test_kernels_are_what_they_are_called() -> None:
         assert np.abs(blur.smoothed(PHOTOS[1], sigma) - wanted).max() <= 1.5
 
 
+@pytest.mark.parametrize("kind", [*FAMILIES["blur"], "gaussian_blur", "contrast", "elastic", "pixelate", "jpeg"])
+def test_what_moves_light_adds_none(kind: str) -> None:
+    """A flat picture stays as it is."""
+    made = corrupt.corrupt(GREY, kind, 5, seed=0, key="flat")
+    assert np.abs(made.astype(int) - GREY).max() <= 1
+
+
 def test_contrast_and_brightness_are_their_formulas() -> None:
     x = PHOTOS[1] / 255
     mean = x.mean((0, 1))
