@@ -42,8 +42,13 @@ def test_black_box_shift_is_solved_exactly() -> None:
 
 
 def test_corrected_probabilities_are_bayes() -> None:
-    p, prior, q = np.array([[0.9, 0.1]]), np.array([0.5, 0.5]), np.array([0.1, 0.9])
-    assert labels.corrected(p, prior, q)[0] == pytest.approx([0.5, 0.5])
+    """Two kinds of picture, seen 6 and 1 times of 8 in class 0, 1 and 2 times of 8 in class 1."""
+    given, prior, q = np.array([[6.0, 1.0], [1.0, 2.0]]) / 8, np.array([0.8, 0.2]), np.array([0.1, 0.9])
+
+    def told(shares: np.ndarray) -> np.ndarray:
+        return given * shares / (given * shares).sum(1, keepdims=True)
+
+    assert labels.corrected(told(prior), prior, q) == pytest.approx(told(q))
 
 
 def test_bias_correction_makes_mean_probabilities_the_shares_and_loses_nothing() -> None:

@@ -160,3 +160,8 @@ def test_the_martingale_finds_when_names_changed() -> None:
     assert 250 <= found.crossed < 320
     assert found.since is not None
     assert 200 <= found.since <= found.crossed
+
+
+def test_an_error_counts_by_how_sure_the_answer_was() -> None:
+    found = concept.excess(np.array([1, 0, 1], np.float32), np.array([0.9, 0.9, 0.5], np.float32))
+    assert found == pytest.approx([0.9, -0.1, 0.5])
