@@ -158,7 +158,9 @@ def test_a_bundle_without_gradients_is_not_attacked(judged: Any, run: Run) -> No
 def test_a_bundle_that_promises_nothing_is_not_said_to(judged: Any) -> None:
     bundle, table, predictions = judged
     bare = replace(
-        bundle, notes={}, weights={name: w for name, w in bundle.weights.items() if not name.startswith("conf")}
+        bundle,
+        notes={},
+        weights={name: w for name, w in bundle.weights.items() if not name.startswith(("conf", "drift"))},
     )
     context = Context(Model(bare), table, predictions, {}, None, None, 0.0)
     for step in (conformal_step, unknown_step):
