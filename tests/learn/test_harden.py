@@ -211,9 +211,7 @@ def test_augmix_asks_for_the_plain_view_and_for_agreement(task: Task) -> None:
     torch.testing.assert_close(alike, loss(model(x), target).mean(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["fast", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pgd", "free", "trades"))]
-)
+@pytest.mark.parametrize("name", ["fast", *(pytest.param(name, marks=pytest.mark.slow) for name in ("free", "trades"))])
 def test_hardened_networks_bear_attacks_that_plain_ones_do_not(name: str) -> None:
     """Real digits, a small network, the same steps: accuracy under PGD-20 on digits that were not learnt from."""
     x, target = digits(1500)
