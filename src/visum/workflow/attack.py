@@ -11,7 +11,7 @@ import numpy as np
 
 from visum import __version__, storage
 from visum.errors import ModelError, UsageError
-from visum.models import differentiable
+from visum.models import differentiable, folded
 from visum.runtime import Stages
 from visum.ship.report import attack as pages
 from visum.types import Pixels
@@ -177,6 +177,7 @@ def white_box(taken: Sample) -> Classifier:
             next="--attacks square500",
         )
     found = differentiable.of_bundle(taken.bundle)
+    folded.fold(found, differentiable.pixels(taken.squares[:1]))
     found.forward.to(memory_format=torch.channels_last)
     shift = torch.from_numpy(lead(taken.bundle))
     return lambda pixels: found(pixels.contiguous(memory_format=torch.channels_last)) + shift
