@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from subjects import bundled, subject_of
 
+from explain.subjects import bundled, subject_of
 from visum.errors import ModelError
 from visum.explain import attention, attribution
 from visum.explain.subject import Subject

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from subjects import NAME, SIZE, bundled, subject_of
 
+from explain.subjects import NAME, SIZE, bundled, subject_of
 from visum.errors import ModelError, UsageError
 from visum.explain import attribution, gradients, hiding, randomised
 from visum.explain.subject import Subject

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from subjects import NAME, bundled, subject_of
 
+from explain.subjects import NAME, bundled, subject_of
 from visum.explain import cams, gradients, hiding
 from visum.explain.subject import Subject
 from visum.models.differentiable import Differentiable, pixels

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from subjects import bundled, subject_of
 
+from explain.subjects import bundled, subject_of
 from visum.errors import ModelError
 from visum.explain import attribution, cams
 from visum.models.families import FAMILIES

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from subjects import bundled
 
+from explain.subjects import bundled
 from visum.explain import attribution, faithfulness, randomised
 from visum.explain.subject import Subject
 from visum.models import differentiable

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from subjects import NAME, SIZE, bundled, subject_of
 
+from explain.subjects import NAME, SIZE, bundled, subject_of
 from visum.explain import attribution, randomised
 from visum.explain.subject import Subject
 from visum.types import Floats, Integers, Pixels

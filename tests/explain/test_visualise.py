@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from subjects import bundled
 
+from explain.subjects import bundled
 from visum.errors import ModelError, UsageError
 from visum.explain import filters, visualise
 from visum.explain.visualise import CLASS, Feature

@@ -287,7 +287,7 @@ def test_shares_of_classes_are_rows_that_count_so_much(digits: tuple[Floats, Int
     theirs = LogisticRegression(C=1 / (len(x) * 0.03), tol=1e-10, max_iter=10_000)
     theirs.fit(np.repeat(scaled, 10, 0), np.tile(np.arange(10), len(x)), sample_weight=shares.ravel())
     ours = probe.fit(x, shares, 10, strength=0.03, shares=True)
-    np.testing.assert_allclose(softmax(probe.logits(ours, x)), theirs.predict_proba(scaled), atol=2e-3)
+    np.testing.assert_allclose(softmax(probe.logits(ours, x)), theirs.predict_proba(scaled), atol=5e-3)
     hard = np.eye(10, dtype=np.float32)[y]
     same = probe.fit(x, hard, 10, strength=0.03, shares=True)["weight"]
     np.testing.assert_array_equal(same, probe.fit(x, y, 10, strength=0.03)["weight"])

@@ -100,10 +100,10 @@ def harmless(page: str) -> Outline:
     assert {tag for tag, _ in outline.tags} <= set(allowed.split())
     for tag, attributes in outline.tags:
         assert not [name for name in attributes if name.startswith("on") or name in ("src", "xlink:href")], tag
-        assert attributes.get("href", "#").startswith("#")
+        assert attributes.get("href", "#").startswith("#") or attributes["href"] == "trust.html"  # the page beside it
     ids = [a["id"] for _, a in outline.tags if "id" in a]
     assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for t, a in outline.tags if t == "a"} <= set(ids)
+    assert {a["href"][1:] for t, a in outline.tags if t == "a" and a["href"] != "trust.html"} <= set(ids)
     levels = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from visum.errors import UsageError
-from visum.workflow.candidate import Measured, check_precision, choice, frontier, milliseconds
+from visum.workflow.candidate import OWN, WHOLE, Measured, check_precision, choice, frontier, milliseconds
 
 
 def one(change: float, megabytes: float, spent: float) -> Measured:
-    return Measured("int8", 64, megabytes, spent, 0.9 + change, change, change - 0.01, change + 0.01, 100)
+    return Measured("int8", 64, WHOLE, OWN, megabytes, spent, 0.9 + change, change, change - 0.01, change + 0.01, 100)
 
 
 TRIED = (one(0, 14, 10), one(0, 7, 10), one(-0.003, 4, 6), one(-0.02, 4, 5), one(-0.03, 5, 7))

@@ -126,7 +126,9 @@ def test_a_soup_of_copies_is_the_bundle(probe: Bundle, split_digits: Path, tmp_p
     soup = ensemble((place, place), data=split_digits, out=tmp_path / "soup", combine="soup")
     read = bundles.read(soup.bundle)
     assert dict(read.architecture) == dict(probe.architecture)
-    assert network_weights(read).keys() == probe.weights.keys()  # beside them stands what was seen of the validation images
+    assert (
+        network_weights(read).keys() == probe.weights.keys()
+    )  # beside them stands what was seen of the validation images
     assert all(np.array_equal(read.weights[name], value) for name, value in probe.weights.items())
     assert [member.kept for member in soup.members] == [True, True]
 

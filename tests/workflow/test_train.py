@@ -30,8 +30,9 @@ from visum.workflow.outcome import Run
 from visum.workflow.train import train
 from workflow.helping import SETTINGS, child, facts, limited, timeless, until
 
-FILES = tuple(name for name in record.FILES if name not in ("tensorboard", "mlflow"))
-"""Of a run without ``--log``."""
+LATER = ("tensorboard", "mlflow", "trust.html", "trust.json")
+FILES = tuple(name for name in record.FILES if name not in LATER)
+"""Of a run without ``--log`` that was not asked how far it can be trusted."""
 QUICK = ("majority", "hog+linear_svm")
 SCORE = {"value", "low", "high", "n", "method"}
 
