@@ -32,6 +32,7 @@ def test_the_caller_never_imports_torch(fresh_cache: Path) -> None:
     assert list((fresh_cache / "weights").glob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_the_graph_of_a_child_is_the_graph_made_here(fresh_cache: Path) -> None:
     backbone = weights.find(size=64)
     other = replace(backbone, stages=("blocks.6",))  # not made along with the conversion

@@ -46,7 +46,14 @@ def test_two_halves_are_the_whole(cut: str, squares: Pixels) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenetv3_small_050", "vgg11", "convnext_atto", "vit_tiny_patch16_224"]
+    "name",
+    [
+        "resnet18",
+        "mobilenetv3_small_050",
+        pytest.param("vgg11", marks=pytest.mark.slow),
+        "convnext_atto",
+        "vit_tiny_patch16_224",
+    ],
 )
 def test_families(name: str) -> None:
     import torch
@@ -64,6 +71,7 @@ def test_families(name: str) -> None:
     assert found.shape[1] < expected.shape[1]  # the first of the three watched stages lies before the cut
 
 
+@pytest.mark.slow
 def test_a_prefix_is_compiled_and_kept_like_any_backbone(squares: Pixels) -> None:
     import torch
 
@@ -97,6 +105,7 @@ def test_a_network_that_ends_early_has_the_first_columns(last: str, squares: Pix
         prefix.shortened(replace(backbone, last="blocks.9"))
 
 
+@pytest.mark.slow
 def test_a_network_that_ends_early_is_compiled_under_a_name_of_its_own(squares: Pixels) -> None:
     backbone = weights.find(size=SIZE)
     short = replace(backbone, last="blocks.4")

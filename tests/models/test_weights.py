@@ -78,7 +78,9 @@ def test_a_name_without_weights_says_what_is_here() -> None:
                 weights.find(name)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_100", pytest.param("squeezenet1_0", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.slow) for each in ("mobilenetv2_100", "squeezenet1_0")]
+)
 def test_weights_of_a_file_know_garments(name: str, clothing: Path) -> None:
     file = FILES / f"{name}.safetensors"
     if not file.is_file():

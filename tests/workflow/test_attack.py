@@ -89,6 +89,7 @@ def test_an_ensemble_of_one_way_of_seeing_can_be_searched(network: Path, split_d
     assert made.robust["value"] < made.clean["value"]
 
 
+@pytest.mark.slow
 def test_certificates_on_digits(network: Path, split_digits: Path, tmp_path: Path) -> None:
     made = certify(network, split_digits, sigma=0.05, draws=60, alpha=0.01, attacked=True, out=tmp_path / "c", **QUICK)  # type: ignore[arg-type]
     facts = json.loads((tmp_path / "c" / "certificate.json").read_text())

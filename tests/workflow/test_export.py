@@ -83,6 +83,7 @@ def test_an_export_is_verified_by_its_own_runtime(made: exporting.Exported) -> N
         visum.verify(made.folder, engine="torch")
 
 
+@pytest.mark.slow
 def test_the_command_says_what_came_of_it(shipped: Path, tmp_path: Path) -> None:
     code = "import sys; from visum.cli import main; sys.argv[0] = 'visum'; main()"
 

@@ -50,6 +50,7 @@ def test_it_becomes_a_bundle_like_any_other(digits: Path, tmp_path: Path) -> Non
         assert float(best["validation_score"]) == pytest.approx(rung["metrics"]["accuracy"]["value"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_was_trained_on_cached_maps_is_what_the_compiled_network_says(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_impossible_settings_are_told_before_or_without_harm(
         train(digits, out=tmp_path / "run", **{**QUICK, **settings})
 
 
+@pytest.mark.slow
 def test_the_course_fits_the_time_that_is_left(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs are given: what is chosen must be the deepest and longest that fits."""
 
@@ -216,6 +218,7 @@ def test_it_starts_from_the_probe_wherever_that_stands(digits: Path, tmp_path: P
     assert tuple(run.ladder) == names
 
 
+@pytest.mark.slow
 def test_the_whole_network_may_be_trained(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a weight of it stays what it was, and the bundle answers what the trained network said."""
     monkeypatch.setattr(ladder, "best", lambda rungs: rungs[-1])
@@ -229,6 +232,7 @@ def test_the_whole_network_may_be_trained(digits: Path, tmp_path: Path, monkeypa
     np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
 
 
+@pytest.mark.slow
 def test_no_epoch_is_begun_that_would_not_end_in_time(digits: Path, tmp_path: Path) -> None:
     """The clock of the loop stands at an hour an epoch: one is run, since a start is owed, and no second."""
     from visum.learn import loop

@@ -187,6 +187,7 @@ def test_feedback_of_a_server_shows_concept_drift_alone(run: Run, tmp_path: Path
     assert isinstance(bad.sequential, concept.Martingale)
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_and_exits_with_7_where_asked(run: Run, stream: Path, tmp_path: Path) -> None:
     done = child(
         "monitor", run.folder, stream, "--window", "1d", "--fail-on-drift", "--json", "--out", tmp_path / "seen"

@@ -36,6 +36,7 @@ def test_it_learns_and_ships_what_it_learnt(digits: Path, tmp_path: Path) -> Non
     assert (run.folder / "report.html").stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_network_and_another_another(digits: Path, tmp_path: Path) -> None:
     first, second, other = (
         train(digits, out=tmp_path / name, epochs=2, seed=seed, **CNN)
@@ -73,6 +74,7 @@ def test_pictures_grow_while_it_learns(digits: Path, tmp_path: Path, monkeypatch
     assert verify(run.bundle).passed
 
 
+@pytest.mark.slow
 def test_each_round_of_the_schedule_leaves_a_network(digits: Path, tmp_path: Path) -> None:
     """Snapshots are bundles like any other, which an ensemble is made of; stopped between them or not."""
     from visum import ensemble

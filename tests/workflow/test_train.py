@@ -344,6 +344,7 @@ def mosaics(root: Path, digits: Path, count: int = 110) -> list[set[str]]:
     return shown
 
 
+@pytest.mark.slow
 def test_several_labels_an_image_end_to_end(digits: Path, tmp_path: Path) -> None:
     shown = mosaics(tmp_path / "canvases", digits)
     parts = ["train"] * 60 + ["validation"] * 25 + ["test"] * 25

@@ -56,6 +56,7 @@ def test_the_usual_rate_is_taken_where_it_does_no_harm_and_tried_once(
     assert trial.rate(ground, made, loss, "usual") == 1e-3
 
 
+@pytest.mark.slow
 def test_a_rate_that_breaks_the_network_is_passed_over(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred times the usual rate ruins it, and so do smaller ones until one does not."""
     ground, made, loss = asked
@@ -75,6 +76,7 @@ def test_no_number_is_harm(asked: Asked) -> None:
     assert all(value.isfinite().all() for value in made.model.state_dict().values())
 
 
+@pytest.mark.slow
 def test_it_is_told_which_rate_was_taken(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "USUAL", {"adamw": 5e-4})
     settings: dict[str, Any] = {"size": 64, "ladder": (ladder.PROBE, ladder.FINETUNE), "epochs": 1, "cut": "blocks.6"}

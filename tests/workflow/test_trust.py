@@ -65,7 +65,8 @@ def test_evaluate_writes_page_and_numbers(run: Run, split_digits: Path, tmp_path
     assert list(made["steps"]) == list(trust.STEPS)
     told = {name: block["verdict"] for name, block in made["steps"].items()}
     assert set(told.values()) <= {"good", "watch", "bad", "not enough data", "skipped"}
-    assert {name for name in told if made["steps"][name].get("lacks") == "time"} == {*LONG, "background", "corruptions"}
+    late = {name for name in told if made["steps"][name].get("lacks") == "time"}
+    assert {"background", "corruptions"} <= late <= {*LONG, "background", "corruptions"}
     assert made["n"] == len(found.predictions)
     assert made["trained_on"] == 0
     assert "report.html" not in found.page.read_text()

@@ -177,7 +177,8 @@ def _hidden(context: Context, note: dict[str, Any], seen: Floats) -> list[dict[s
     train = np.sort(rng.permutation(np.flatnonzero(in_split(made, "train")))[: 2 * unknown.BANK])
     bank, _ = reference.features(rows(made, train), context.model)
     taught, y = targets(rows(made, train)), context.predictions.labels
-    caught, aurocs = [], []
+    caught: list[float] = []
+    aurocs: list[float] = []
     begin = time.monotonic()
     for k in range(len(context.bundle.classes)):
         if caught and time.monotonic() - begin > SHARE * (context.deadline - begin):
