@@ -25,7 +25,10 @@ _HOMES = {
     "Run": "visum.workflow.outcome",
     "Score": "visum.types",
     "VisumError": "visum.errors",
+    "attack": "visum.workflow.attack",
+    "certify": "visum.workflow.certify",
     "compare": "visum.workflow.compare",
+    "corrupt_images": "visum.workflow.robust",
     "describe_model": "visum.workflow.portrait",
     "distill": "visum.workflow.distill",
     "doctor": "visum.workflow.doctor",
@@ -36,8 +39,8 @@ _HOMES = {
     "explain_images": "visum.workflow.explain",
     "explain_layers": "visum.workflow.layers",
     "explain_map": "visum.workflow.atlas",
-    "explain_prototypes": "visum.workflow.examples",
     "explain_mistakes": "visum.workflow.explain",
+    "explain_prototypes": "visum.workflow.examples",
     "export": "visum.workflow.export",
     "find_learning_rate": "visum.workflow.find_rate",
     "find_problems": "visum.workflow.audit",
@@ -47,6 +50,7 @@ _HOMES = {
     "predict": "visum.workflow.predict",
     "probabilities": "visum.types",
     "show_batch": "visum.workflow.showing",
+    "tradeoff": "visum.workflow.tradeoff",
     "train": "visum.workflow.train",
     "verify": "visum.workflow.verify",
 }
@@ -67,7 +71,10 @@ __all__ = [
     "Score",
     "VisumError",
     "__version__",
+    "attack",
+    "certify",
     "compare",
+    "corrupt_images",
     "describe_model",
     "distill",
     "doctor",
@@ -89,6 +96,7 @@ __all__ = [
     "predict",
     "probabilities",
     "show_batch",
+    "tradeoff",
     "train",
     "verify",
 ]
@@ -108,8 +116,10 @@ if TYPE_CHECKING:
         probabilities,
     )
     from visum.workflow.atlas import explain_map
+    from visum.workflow.attack import attack
     from visum.workflow.audit import find_problems
     from visum.workflow.catalogue import list_models
+    from visum.workflow.certify import certify
     from visum.workflow.compare import compare
     from visum.workflow.distill import distill
     from visum.workflow.doctor import doctor
@@ -125,7 +135,9 @@ if TYPE_CHECKING:
     from visum.workflow.outcome import Run
     from visum.workflow.portrait import describe_model
     from visum.workflow.predict import Answer, Classifier, load, predict
+    from visum.workflow.robust import corrupt_images
     from visum.workflow.showing import show_batch
+    from visum.workflow.tradeoff import tradeoff
     from visum.workflow.train import train
     from visum.workflow.verify import verify
 
