@@ -128,7 +128,7 @@ def attack(
         classifier = black_box(taken) if blind else white_box(taken)
         x, y = tensors(taken)
     made = judge.assess(classifier, x, y, ball, names, seed=seed, stage=stages.stage)
-    facts = _facts(made, taken, epsilon, str(bundle))
+    facts = _facts(made, taken, epsilon, bundle.resolve().name)
     if not no_alarm and not blind:
         from visum.judge.attack import masking
 

@@ -123,7 +123,7 @@ def certify(
             stage.step(1)
     radii = np.linspace(0, judge.largest(sigma, draws, alpha), STEPS)[:-1]
     held = _attacked(taken, radii[1::2], sigma, draws, alpha, seed, stages) if attacked else {}
-    facts = _facts(taken, found, plain, radii, held, str(bundle))
+    facts = _facts(taken, found, plain, radii, held, bundle.resolve().name)
     facts |= {"sigma": sigma, "draws": draws, "alpha": alpha, "largest": judge.largest(sigma, draws, alpha)}
     facts["seconds"] = round(stages.seconds(), 1)
     storage.write_json(out / "certificate.json", facts)

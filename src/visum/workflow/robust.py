@@ -289,7 +289,7 @@ def corrupt_images(
             step=stage.step,
         )
         stage.detail = f"{block['n']:,} of {block['of']:,} images, {len(kinds)} kinds"
-    facts = {**block, "bundle": str(bundle), "split": chosen}
+    facts = {**block, "bundle": bundle.resolve().name, "split": chosen}
     storage.write_json(out / "corruption.json", facts)
     seen = origin.trained(origin.table(bundle))
     trained_on = sum(digest in seen for digest in table.sha256.tolist())
