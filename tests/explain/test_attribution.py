@@ -35,6 +35,7 @@ def alike(one: Any, other: Any) -> float:
     return float(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1])
 
 
+@pytest.mark.slow
 def test_kernel_shap_is_exact_on_sums(square: Pixels) -> None:
     """Of a model that adds up what it sees in each patch, Shapley values are what each patch adds."""
     parts = hiding.segments(square)

@@ -58,6 +58,7 @@ def test_below_the_receptive_field(photos: dict[str, NDArray[np.uint8]]) -> None
         attribution.resolve("gradcam", tiny)
 
 
+@pytest.mark.slow
 def test_behind_the_last_block_only_the_class_token_counts(photos: dict[str, NDArray[np.uint8]]) -> None:
     """Where the head sees no stage but the class token, the patches of the last block have no say."""
     made = bundled("vit_tiny_patch16_224", 64)
@@ -67,6 +68,7 @@ def test_behind_the_last_block_only_the_class_token_counts(photos: dict[str, NDA
     assert cams.layer(subject.network, 4) == "blocks.10"
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_not_asked(photos: dict[str, NDArray[np.uint8]]) -> None:
     """Dropout within fused attention is a module that never runs."""
     subject = subject_of(bundled("vit_tiny_patch16_224", 64), "blocks.3.attn.attn_drop")

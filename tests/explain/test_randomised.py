@@ -24,6 +24,7 @@ def edges(subject: Subject, squares: Pixels, targets: Integers, contrast: Intege
     return np.asarray(np.abs(np.gradient(grey, axis=1)) + np.abs(np.gradient(grey, axis=2)), np.float32)
 
 
+@pytest.mark.slow
 def test_an_edge_detector_is_found_out(subject: Subject, photos: dict[str, NDArray[np.uint8]]) -> None:
     squares = np.ascontiguousarray(np.stack([photo[:256:4, :256:4] for photo in photos.values()]))
     rows = np.zeros(len(squares), np.int64), np.full(len(squares), -1)

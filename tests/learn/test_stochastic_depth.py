@@ -61,6 +61,7 @@ def test_networks_answer_as_before_and_learn_with_holes(network: object, blocks:
         assert not torch.equal(model(x), before)
 
 
+@pytest.mark.slow
 def test_a_network_without_branches_is_refused() -> None:
     with pytest.raises(UsageError, match=r"vgg11 has no residual branches(.|\n)*--drop-path 0"):
         stochastic_depth.check(timm.create_model("vgg11"), "vgg11")

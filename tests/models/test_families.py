@@ -22,7 +22,7 @@ from visum.models.weights import Backbone, digest_of_weights
 from visum.types import Pixels
 
 SMALL = {"AlexNet": 64}
-HEAVY = {"AlexNet", "VGG", "ResNet", "DenseNet", "Swin", "CoAtNet"}
+HEAVY = {"AlexNet", "VGG", "ResNet", "DenseNet", "Swin", "CoAtNet", "ViT", "EfficientNet", "ConvNeXt"}
 """Hundreds of megabytes of weights, or seconds of tracing."""
 MEMBERS = [("cnn:widths=16-32,activation=mish,dropout=0.1,fc=24", 28)] + [
     pytest.param(each.member, SMALL.get(name, 32), marks=[pytest.mark.slow] if name in HEAVY else [], id=name)

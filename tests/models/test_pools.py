@@ -55,6 +55,7 @@ def test_two_halves_are_the_whole(pool: str, cut: str, squares: Pixels) -> None:
 
 
 @pytest.mark.parametrize("pool", LEARNT)
+@pytest.mark.slow
 def test_engines_agree(pool: str, squares: Pixels) -> None:
     found = backbone(pool)
     expected = whole(found, squares)

@@ -117,6 +117,7 @@ def test_positions_are_carried_to_another_size_as_timm_does(
     torch.testing.assert_close(found[:, -192:], expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_of_any_size_and_any_head_are_this_network(vit: dict[str, NDArray[Any]]) -> None:
     small = {key: value.numpy() for key, value in zoo.build(VIT, classes=3, size=96).state_dict().items()}
     zoo.check_fit(VIT, small)
@@ -128,6 +129,7 @@ def test_weights_of_any_size_and_any_head_are_this_network(vit: dict[str, NDArra
         zoo.check_fit("vit_small_patch16_224", small)
 
 
+@pytest.mark.slow
 def test_a_transformer_runs_as_a_graph_at_another_size(vit: dict[str, NDArray[Any]], photos: dict[str, Pixels]) -> None:
     import onnxruntime
 
@@ -144,6 +146,7 @@ def test_a_transformer_runs_as_a_graph_at_another_size(vit: dict[str, NDArray[An
     np.testing.assert_allclose(found[:, -192:], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_carried_is_not_called_another_network_s() -> None:
     """ResMLP mixes patches by a linear layer: for another number of patches there are no weights."""
     name = "resmlp_12_224"

@@ -133,6 +133,7 @@ def test_a_soup_of_copies_is_the_bundle(probe: Bundle, split_digits: Path, tmp_p
     assert [member.kept for member in soup.members] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_soup_keeps_what_does_no_harm(probe: Bundle, split_digits: Path, tmp_path: Path) -> None:
     """Two heads with a little noise and one that is nothing but noise: the last is left out, the others averaged."""
     places = [shaken(probe, tmp_path / f"b{seed}", seed, by) for seed, by in ((0, 0.3), (1, 50.0), (2, 0.3))]

@@ -56,6 +56,7 @@ def test_settings_are_those_of_train() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_flag_says_what_to_type_next(
     visum: Visum, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def test_behind_a_cut_it_starts_from_the_probe(digits: Path, tmp_path: Path) -> 
     assert float(rows[0]["loss"]) < 1.5 < np.log(10)
 
 
+@pytest.mark.slow
 def test_the_next_command_trains_a_network(visum: Visum, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the ladder of the command was; where nothing fell there is none."""
     suggestion: float | None = 0.00213

@@ -63,7 +63,7 @@ def test_a_hardened_bundle_bears_what_a_plain_one_does_not(digits: Path, tmp_pat
     assert hard.scores["accuracy"].value > 0.5
 
 
-@pytest.mark.parametrize("way", ["augmix", pytest.param("free", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", [pytest.param(each, marks=pytest.mark.slow) for each in ("augmix", "free")])
 def test_views_and_replays_go_through_the_loop(way: str, digits: Path, tmp_path: Path) -> None:
     run = train(digits, out=tmp_path / "run", epochs=2, harden=way, **{**CNN, "mixup": 0.2})
     assert verify(run.bundle).passed

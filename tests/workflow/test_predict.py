@@ -45,7 +45,7 @@ def test_the_law_of_a_classical_bundle(run: Run, split_digits: Path) -> None:
     np.testing.assert_allclose(now, kept, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("rung", ["embedding+probe", "embedding+knn"])
+@pytest.mark.parametrize("rung", ["embedding+probe", pytest.param("embedding+knn", marks=pytest.mark.slow)])
 def test_the_law_of_a_bundle_with_a_network(rung: str, split_digits: Path, tmp_path: Path, run: Run) -> None:
     """What comes from the store and what comes straight from the file are rounded alike."""
     made = train(split_digits, out=tmp_path / "run", size=64, ladder=("majority", rung))

@@ -84,6 +84,7 @@ def test_what_cannot_be_told_is_said(asked: tuple[Model, Manifest]) -> None:
         robust.corruption_block(model, unlabelled)
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_found(network_run: Run, split_digits: Path, tmp_path: Path) -> None:
     made = robust.corrupt_images(
         network_run.bundle,

@@ -53,6 +53,7 @@ def test_cutmix_mixup_l1_and_an_average_of_weights_together(digits: Path, tmp_pa
     assert verify(run.bundle).passed
 
 
+@pytest.mark.slow
 def test_pictures_grow_while_it_learns(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from visum.learn import objectives
 

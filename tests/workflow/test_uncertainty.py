@@ -23,6 +23,7 @@ def dropped(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return train(digits, out=tmp_path_factory.mktemp("runs") / "dropped", epochs=8, **more)
 
 
+@pytest.mark.slow
 def test_strange_pictures_are_answered_less_surely_than_digits(
     dropped: Any, digits: Path, photos: dict[str, Any]
 ) -> None:
