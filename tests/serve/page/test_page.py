@@ -40,7 +40,10 @@ def test_a_picture_shows_the_class_and_the_probability_of_the_api(
         expect(page.locator("#said em")).to_have_text(told.label)
         shown = page.locator("#bars data").evaluate_all("all => all.map(each => Number(each.value))")
         assert shown == pytest.approx([p for _, p in told.top], abs=1e-6)
-        assert [row[0] for row in watched.rows("#bars")] == [name for name, _ in told.top]
+        named = page.locator("#bars th > span:first-child").all_text_contents()
+        assert named == [name for name, _ in told.top]
+        in_set = [row[0].endswith("in the set") for row in watched.rows("#bars")]
+        assert in_set == [name in (told.set or ()) for name in named]
         assert watched.rows("#bars")[0][2] == f"{100 * told.probability:.1f}\u202f%" or told.probability > 0.999
         assert page.locator("#shown").evaluate("image => image.naturalWidth") == 8
         assert told.label in page.locator("#spoken").text_content()
@@ -62,7 +65,8 @@ def test_several_files_become_a_table_and_csv(opened: Any, origin: str, pictures
     with Client(origin) as client:
         told = client.predict(data)
     rows = watched.rows("#table")
-    assert [row[2] for row in rows[:4]] == [each.label for each in told]
+    words = "\nunlike what it has learned"
+    assert [row[2] for row in rows[:4]] == [each.label + words * bool(each.unknown) for each in told]
     assert page.locator("#table .name").all_text_contents() == [*names, "text.jpg"]
     assert rows[4][2].strip()
     assert not rows[4][3]
