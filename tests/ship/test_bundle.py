@@ -584,3 +584,10 @@ def test_a_bundle_that_cannot_be_read_back_never_replaces_one(
         bundles.write(model(photos, temperature=3.0), copy, [])
     assert state(copy) == before
     assert [p.name for p in copy.parent.iterdir()] == ["copy"]
+
+
+def test_an_export_is_told_from_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text("{}")
+    (tmp_path / "SHA256SUMS").write_text("")
+    with pytest.raises(BundleError, match=r"is an export, .*Allowed: the bundle that it was made from.*visum verify"):
+        bundles.read(tmp_path)

@@ -114,6 +114,12 @@ def locate(folder: str | Path) -> Path:
     if path.is_file():
         safefile.refuse_pickle(path)
         raise BundleError(f"{folder} is a file", allowed=seal.MEANT)
+    if (path / "export.json").is_file() and not (path / "bundle.json").is_file():
+        raise BundleError(
+            f"{folder} is an export, which answers and is verified, but has neither gradients nor a head to work with",
+            allowed="the bundle that it was made from",
+            next=f"visum verify {folder}, or the same command with that bundle",
+        )
     for place in (path, path / "bundle"):
         if (place / "bundle.json").is_file() or (place / seal.SUMS).is_file():
             if place.is_symlink():
