@@ -77,7 +77,7 @@ class Clock:
         fits = int(self.seconds / (spent / self.done))
         if fits * self.portion < self.least and self.done * self.portion < self.least:
             raise Skipped(
-                f"there was time for about {fits * self.portion} images, and fewer than {self.least} say nothing",
+                f"there was no time for the {self.least} images without which it says nothing",
                 next="a longer --budget",
             )
         return self.done < fits
@@ -237,7 +237,7 @@ class Context:
         count = min(len(order), int(most))
         if count < least:
             raise Skipped(
-                f"there was time for {count} images, and fewer than {least} say nothing", next="a longer --budget"
+                f"there was no time for the {least} images without which it says nothing", next="a longer --budget"
             )
         return np.sort(order[:count])
 
