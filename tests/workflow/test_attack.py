@@ -18,7 +18,7 @@ from visum.models import weights, zoo
 from visum.models.ensemble import join
 from visum.ship import bundle as bundles
 from visum.types import Bundle, in_split, rows, targets
-from visum.workflow.attack import attack, share
+from visum.workflow.attack import attack, radius_of
 from visum.workflow.certify import certify
 from visum.workflow.outcome import Run
 from visum.workflow.sample import answering, lead, sample
@@ -119,11 +119,11 @@ def test_the_threshold_of_a_binary_bundle_is_part_of_its_answer(network: Path) -
 
 
 def test_epsilon_is_a_share() -> None:
-    assert share("8/255") == 8 / 255
-    assert share("0.3") == 0.3
+    assert radius_of("8/255") == 8 / 255
+    assert radius_of("0.3") == 0.3
     for wrong in ("0", "-1/255", "8/0", "eight", "nan", "inf", ""):
         with pytest.raises(UsageError, match="a share of the range from black to white"):
-            share(wrong)
+            radius_of(wrong)
 
 
 def test_what_cannot_be_asked_says_why(network: Path, split_digits: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -184,6 +184,19 @@ def bootstrap(
             at = tails if method == "percentile" else _moved(tails, known, float(centre[s]), float(skew[s]))
             low[s], high[s] = np.quantile(known, at)
     return low, high
+
+
+def share(right: NDArray[np.bool_]) -> dict[str, Any]:
+    """How many of some are right, with Wilson's 95 % interval, as scores stand in JSON.
+
+    Args:
+        right: bool ``[N]``, N >= 1.
+
+    Returns:
+        ``{"value", "low", "high", "n", "method"}``.
+    """
+    low, high = (float(end) for end in wilson(int(right.sum()), len(right)))
+    return {"value": float(right.mean()), "low": low, "high": high, "n": len(right), "method": "wilson"}
 
 
 def expanded(values: Array, n: int, level: float = 0.95) -> tuple[Array, Array]:

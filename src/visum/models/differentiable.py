@@ -74,22 +74,30 @@ class Differentiable:
                 hook.remove()
 
 
+def check(bundle: Bundle, allowed: str = "the bundle of a network", next: str = "") -> None:
+    """Refuse a bundle without gradients.
+
+    Args:
+        allowed, next: what works instead, and what to type.
+
+    Raises:
+        ModelError: a classical model or an ensemble.
+    """
+    kind = str(bundle.architecture.get("kind"))
+    if kind != "probe":
+        what = "an ensemble of several models" if kind == "ensemble" else "a classical model"
+        raise ModelError(f"this bundle is {what}, which has no gradients", allowed=allowed, next=next)
+
+
 def of_bundle(bundle: Bundle) -> Differentiable:
     """A probe, a fine-tuned network or a ``cnn:…`` as a function with gradients.
 
     Raises:
-        ModelError: a bundle that has none: a classical model or an ensemble.
+        ModelError: as ``check``.
     """
     import torch
 
-    kind = str(bundle.architecture.get("kind"))
-    if kind != "probe":
-        what = "an ensemble of several models" if kind == "ensemble" else "a classical model"
-        raise ModelError(
-            f"this bundle is {what}, which has no gradients",
-            allowed="occlusion and lime, which ask for answers only; or the bundle of a network",
-            next="--method occlusion",
-        )
+    check(bundle)
     backbone = weights.of_bundle(bundle)
     trunk: Any = zoo.trunk(backbone.name, backbone.weights, backbone.stages, bundle.preprocess, backbone.pool)
     for module in trunk.modules():

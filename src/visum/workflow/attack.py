@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from visum import __version__, storage
-from visum.errors import ModelError, UsageError
+from visum import __version__, runtime, storage
+from visum.errors import UsageError
+from visum.judge.intervals import share
 from visum.models import differentiable, folded
 from visum.runtime import Stages
 from visum.ship.report import attack as pages
-from visum.types import Pixels
+from visum.types import Bundle, Pixels
 from visum.workflow import ready
 from visum.workflow.checked import checked
 from visum.workflow.sample import Sample, answering, lead, sample
@@ -99,7 +100,7 @@ def attack(
         NotEnoughData: fewer than 20 pictures, or one class.
     """
     ready.check_settings("attack", engine=engine, extra_formats=extra_formats)
-    radius = share(epsilon)
+    radius = radius_of(epsilon)
     ready.check_machine()
     storage.check_writable(out)
     stages = Stages()
@@ -125,7 +126,7 @@ def attack(
     )
     ball = Ball(norm, 255 * radius, whole=blind)
     with stages.stage("network"):
-        classifier = black_box(taken) if blind else white_box(taken)
+        classifier = black_box(taken) if blind else white_box(taken.bundle)
         x, y = tensors(taken)
     made = judge.assess(classifier, x, y, ball, names, seed=seed, stage=stages.stage)
     facts = _facts(made, taken, epsilon, bundle.resolve().name)
@@ -142,7 +143,7 @@ def attack(
     return Attack(len(x), epsilon, norm, facts["clean"], facts["robust"], facts, page, stages.seconds())
 
 
-def share(epsilon: str) -> float:
+def radius_of(epsilon: str) -> float:
     """``8/255`` or ``0.03`` as a number.
 
     Raises:
@@ -160,26 +161,22 @@ def share(epsilon: str) -> float:
     return found
 
 
-def white_box(taken: Sample) -> Classifier:
-    """The bundle as a function with gradients.
+def white_box(bundle: Bundle) -> Classifier:
+    """A bundle as a function with gradients, as quick as it can be made on a processor.
 
     Raises:
         ModelError: it has none.
     """
     import torch
 
-    kind = str(taken.bundle.architecture.get("kind"))
-    if kind != "probe":
-        what = "an ensemble of several models" if kind == "ensemble" else "a classical model"
-        raise ModelError(
-            f"this bundle is {what}, which has no gradients",
-            allowed="square, which asks for answers only; or the bundle of a network",
-            next="--attacks square500",
-        )
-    found = differentiable.of_bundle(taken.bundle)
-    folded.fold(found, differentiable.pixels(taken.squares[:1]))
+    torch.set_num_threads(runtime.threads())
+    differentiable.check(
+        bundle, "square, which asks for answers only; or the bundle of a network", "--attacks square500"
+    )
+    found, side = differentiable.of_bundle(bundle), bundle.preprocess.size
+    folded.fold(found, torch.full((1, 3, side, side), 127.0))
     found.forward.to(memory_format=torch.channels_last)
-    shift = torch.from_numpy(lead(taken.bundle))
+    shift = torch.from_numpy(lead(bundle))
     return lambda pixels: found(pixels.contiguous(memory_format=torch.channels_last)) + shift
 
 
@@ -210,7 +207,6 @@ def tensors(taken: Sample) -> tuple[Tensor, Tensor]:
 def _facts(made: Assessment, taken: Sample, epsilon: str, bundle: str) -> dict[str, Any]:
     """What attack.json holds, but for signs of masked gradients and the engine's answers."""
     from visum.judge.attack import named
-    from visum.judge.attack.standard import accuracy
 
     moves = made.ball.length(made.found - tensors(taken)[0]).flatten().numpy()
     return {
@@ -224,15 +220,15 @@ def _facts(made: Assessment, taken: Sample, epsilon: str, bundle: str) -> dict[s
         "norm": made.ball.norm,
         "epsilon": epsilon,
         "radius": made.ball.radius,
-        "clean": accuracy(made.right),
-        "robust": accuracy(made.robust),
+        "clean": share(made.right),
+        "robust": share(made.robust),
         "attacks": [
             {
                 "attack": each.name,
                 "words": named(each.name)[0].words,
                 "tried": each.tried,
-                "alone": accuracy(each.held) if each.alone else None,
-                "worst": accuracy(each.worst),
+                "alone": share(each.held) if each.alone else None,
+                "worst": share(each.worst),
                 "seconds": round(each.seconds, 2),
             }
             for each in made.attacks

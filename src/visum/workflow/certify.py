@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from visum import __version__, storage
 from visum.errors import UsageError
 from visum.judge import certify as judge
-from visum.judge import intervals
 from visum.judge.certify import Certificate
+from visum.judge.intervals import share, wilson
 from visum.runtime import Stages
 from visum.ship.report import certificate as pages
-from visum.types import Floats, Integers
+from visum.types import Floats
 from visum.workflow import ready
 from visum.workflow.checked import checked
 from visum.workflow.sample import Sample, answering, sample
 
+Flags = NDArray[np.bool_]
 STEPS = 9
 """Radii in the table, from 0 to the largest that can be proven."""
 ATTACK, SURE = "pgd20", 200
@@ -37,7 +38,7 @@ class Certified:
         sigma: of the noise, black to white is 1.
         accuracy: of the smoothed classifier: right and not abstained, a score in JSON.
         certificates: of each picture, in the order of ``facts["images"]``.
-        facts: all of it as JSON; see ``docs/certify.md``.
+        facts: all of it as JSON; see ``docs/attack.md``.
         page: certificate.html.
         seconds: all in all.
     """
@@ -152,7 +153,7 @@ def _check(sigma: float, draws: int, alpha: float) -> None:
 
 def _attacked(
     taken: Sample, radii: NDArray[np.float64], sigma: float, draws: int, alpha: float, seed: int, stages: Stages
-) -> dict[float, Integers]:
+) -> dict[float, Flags]:
     """Radius → which pictures are answered rightly and still are after an attack of that length, bool ``[N]``.
 
     A picture is deceived only if the smoothed classifier is sure (at ``alpha``) of another answer.
@@ -165,7 +166,7 @@ def _attacked(
     from visum.workflow.attack import tensors, white_box
 
     with stages.stage("network"):
-        target = smoothed(white_box(taken), sigma, seed=seed)
+        target = smoothed(white_box(taken.bundle), sigma, seed=seed)
         x, y = tensors(taken)
     ask, (attack, steps) = answering(taken.model), named(ATTACK)
     settings: dict[str, Any] = {
@@ -179,7 +180,7 @@ def _attacked(
         return judge.predict(ask, pixels, draw=np.random.default_rng([seed, row, 1]), **settings)
 
     holds = np.array([says(taken.squares[row], row) == taken.labels[row] for row in range(len(x))])
-    found: dict[float, Integers] = {}
+    found: dict[float, Flags] = {}
     for radius in radii:
         ball = Ball("l2", 255 * float(radius))
         with stages.stage(f"attack at {radius:.2f}", int(holds.sum())) as stage:
@@ -192,18 +193,12 @@ def _attacked(
     return found
 
 
-def score(right: Integers) -> dict[str, Any]:
-    """A share with Wilson's interval, as scores stand in JSON."""
-    low, high = intervals.wilson(int(right.sum()), len(right))
-    return {"value": float(right.mean()), "low": float(low), "high": float(high), "n": len(right), "method": "wilson"}
-
-
 def _facts(
     taken: Sample,
     found: Sequence[Certificate],
-    plain: Integers,
+    plain: Flags,
     radii: NDArray[np.float64],
-    held: Mapping[float, Integers],
+    held: Mapping[float, Flags],
     bundle: str,
 ) -> dict[str, Any]:
     """What certificate.json holds, but for the settings."""
@@ -219,19 +214,25 @@ def _facts(
         "split": taken.split or "all",
         "size": taken.bundle.preprocess.size,
         "trained_on": taken.trained_on,
-        "plain": score(plain),
-        "smoothed": score(right),
-        "abstained": score(np.array([each.answer == judge.ABSTAIN for each in found])),
+        "plain": share(plain),
+        "smoothed": share(right),
+        "abstained": share(np.array([each.answer == judge.ABSTAIN for each in found])),
         "mean_radius": float(np.maximum(proven, 0).mean()),
         "rows": [
             {
                 "radius": float(r),
-                "certified": score(proven >= r),
-                "attacked": score(held[float(r)]) if float(r) in held else None,
+                "certified": share(proven >= r),
+                "attacked": share(held[float(r)]) if float(r) in held else None,
             }
             for r in radii
         ],
-        "curve": {"radius": stairs.tolist(), "certified": heights.tolist()},
+        "curve": {
+            "radius": stairs.tolist(),
+            "certified": heights.tolist(),
+            **dict(
+                zip(("low", "high"), (ends.tolist() for ends in wilson(heights * len(found), len(found))), strict=True)
+            ),
+        },
         "images": [
             {
                 "id": name,

@@ -6,25 +6,27 @@ what was bought and for how much.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visum import storage
 from visum.errors import UsageError
-from visum.judge.intervals import wilson
+from visum.judge.intervals import share
 from visum.runtime import Stages
 from visum.ship.report import tradeoff as pages
-from visum.types import Split
 from visum.workflow import ready
-from visum.workflow.attack import share, tensors, white_box
+from visum.workflow.attack import radius_of, tensors, white_box
 from visum.workflow.checked import checked
 from visum.workflow.compare import called
 from visum.workflow.sample import Sample, sample
+
+if TYPE_CHECKING:
+    from visum.judge.attack.ball import Classifier
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 """Of the radius that is asked about: 0 are the plain pictures, and one beyond it shows whether it was learnt by heart."""
@@ -87,7 +89,7 @@ def tradeoff(
         NotEnoughData: fewer than 20 pictures, or one class.
     """
     ready.check_settings("tradeoff", engine=engine, extra_formats=extra_formats)
-    radius = share(epsilon)
+    radius = radius_of(epsilon)
     if not bundles:
         raise UsageError("no bundle", allowed="one or more", next="visum tradeoff RUN HARDENED_RUN --data DATA")
     if not 1 <= steps <= 1000:
@@ -98,12 +100,24 @@ def tradeoff(
     stages = Stages()
     models, chosen, n, of = [], "", 0, 0
     for name, folder in zip(names, bundles, strict=True):
-        taken = _taken(folder, data, images, split, path_column, label_column, engine, extra_formats, seed, stages)
+        taken = sample(
+            folder,
+            data,
+            images,
+            split=split,
+            path_column=path_column,
+            label_column=label_column,
+            engine=engine,
+            extra_formats=extra_formats,
+            seed=seed,
+            stages=stages,
+        )
         chosen, n, of = taken.split, len(taken.labels), taken.of
         with stages.stage(f"attack: {name}", n * len(SHARES)) as stage:
-            held = [under_attack(taken, radius * part, steps, seed) for part in SHARES]
+            classifier = white_box(taken.bundle)
+            held = [under_attack(classifier, taken, radius * each, steps, seed) for each in SHARES]
             curve = [
-                {"radius": part * radius, "accuracy": _score(right)} for part, right in zip(SHARES, held, strict=True)
+                {"radius": each * radius, "accuracy": share(right)} for each, right in zip(SHARES, held, strict=True)
             ]
             at = SHARES.index(1.0)
             stage.detail = f"{100 * held[0].mean():.1f} % right, {100 * held[at].mean():.1f} % at {epsilon}"
@@ -123,14 +137,25 @@ def tradeoff(
     return Tradeoff(n, epsilon, facts, page, stages.seconds())
 
 
-def under_attack(taken: Sample, radius: float, steps: int, seed: int, batch: int = 64) -> NDArray[np.bool_]:
-    """Which pictures are still answered rightly after PGD within a radius (a share of black to white), bool ``[N]``."""
+def under_attack(
+    classifier: Classifier, taken: Sample, radius: float, steps: int, seed: int, batch: int = 64
+) -> NDArray[np.bool_]:
+    """Which pictures are still answered rightly after PGD within a radius (a share of black to white), bool ``[N]``.
+
+    Args:
+        classifier: ``white_box`` of the sample's bundle.
+        taken: pictures and labels.
+        radius: 0: the pictures as they are.
+        steps: of PGD.
+        seed: of its starts.
+        batch: pictures at a time.
+    """
     import torch
 
     from visum.judge.attack.ball import Ball, answers, holds
     from visum.judge.attack.pgd import pgd
 
-    classifier, (x, y) = white_box(taken), tensors(taken)
+    x, y = tensors(taken)
     right = []
     for at in range(0, len(x), batch):
         some, truth = x[at : at + batch], y[at : at + batch]
@@ -139,35 +164,3 @@ def under_attack(taken: Sample, radius: float, steps: int, seed: int, batch: int
         with torch.no_grad():
             right.append(holds(answers(classifier, some), truth).numpy())
     return np.asarray(np.concatenate(right), bool)
-
-
-def _taken(
-    folder: Path,
-    data: Path,
-    images: int,
-    split: Split | None,
-    path_column: str,
-    label_column: str,
-    engine: str,
-    extra_formats: tuple[str, ...],
-    seed: int,
-    stages: Stages,
-) -> Sample:
-    return sample(
-        folder,
-        data,
-        images,
-        split=split,
-        path_column=path_column,
-        label_column=label_column,
-        engine=engine,
-        extra_formats=extra_formats,
-        seed=seed,
-        stages=stages,
-    )
-
-
-def _score(right: Sequence[bool] | NDArray[np.bool_]) -> dict[str, Any]:
-    k, n = int(np.sum(right)), len(right)
-    low, high = (float(end) for end in wilson(k, n))
-    return {"value": k / n, "low": low, "high": high, "n": n, "method": "wilson"}

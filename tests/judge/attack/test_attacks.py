@@ -18,7 +18,7 @@ from visum.judge.attack.ball import Ball, answers, generator, holds
 from visum.judge.attack.masking import SIGNS, signs
 from visum.judge.attack.smooth import smoothed
 from visum.judge.attack.square import share
-from visum.judge.attack.standard import assess, attack_block
+from visum.judge.attack.standard import assess
 
 SIDE, CLASSES = 8, 10
 BALLS = (Ball("linf", 8.0), Ball("l2", 300.0))
@@ -213,19 +213,16 @@ def test_what_is_whole_moves_by_whole_values() -> None:
     assert bool((ball.length(moved - x) <= 200.0).all())
 
 
-def test_the_block_of_the_trust_page_counts_smaller_balls_as_parts_of_larger_ones() -> None:
+def test_what_was_fooled_in_a_smaller_ball_is_not_tried_in_a_larger_one() -> None:
     x, y = held_out(40)
-    steps: list[int] = []
-    made = attack_block(classifier, x, y, radii=(20.0, 2.0), step=steps.append)
-    assert [(row["attack"], row["epsilon"]) for row in made["rows"]] == [
-        ("fgsm", 2.0), ("pgd10", 2.0), ("fgsm", 20.0), ("pgd10", 20.0)
-    ]  # fmt: skip
-    values = [row["worst"]["value"] for row in made["rows"]]
-    assert made["clean"]["value"] >= values[0] >= values[1] >= values[3]
-    assert made["rows"][1]["accuracy"]["value"] >= made["rows"][3]["accuracy"]["value"]
-    assert made["rows"][0]["worst"]["low"] < values[0] < made["rows"][0]["worst"]["high"]
-    assert 0 < sum(steps) <= 4 * 40
-    assert "20 of 255" in made["words"]
+    small = assess(classifier, x, y, Ball("linf", 2.0), ("fgsm", "pgd10"))
+    fooled = {each.name: ~each.held for each in small.attacks}
+    large = assess(classifier, x, y, Ball("linf", 20.0), ("fgsm", "pgd10"), known=fooled)
+    for before, after in zip(small.attacks, large.attacks, strict=True):
+        assert after.tried == before.held.sum()
+        assert not (after.held & ~before.held).any()
+    worst = [each.worst.mean() for each in (*small.attacks, *large.attacks)]
+    assert small.right.mean() >= worst[0] >= worst[1] >= worst[3]
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visum.errors import ModelError, NotEnoughData
-from visum.judge import intervals
 from visum.judge.attack import STANDARD, named
 from visum.judge.attack.ball import Ball, Classifier, answers, batches, holds
-from visum.runtime import Stage, Step, no_step
+from visum.runtime import Stage, no_step
 
 Flags = NDArray[np.bool_]
 LEAST = 20
@@ -142,69 +140,3 @@ def assess(
         tried = len(todo)
         told.append(Attacked(name, held.numpy(), worst.numpy(), alone, tried, time.monotonic() - begin))
     return Assessment(ball, right.numpy(), tuple(told), found, tuple(by), said.numpy(), logits.argmax(1).numpy())
-
-
-def accuracy(held: Flags) -> dict[str, Any]:
-    """A share with Wilson's interval, as scores stand in JSON: ``{"value", "low", "high", "n", "method"}``."""
-    low, high = intervals.wilson(int(held.sum()), len(held))
-    return {"value": float(held.mean()), "low": float(low), "high": float(high), "n": len(held), "method": "wilson"}
-
-
-def attack_block(
-    classifier: Classifier,
-    x: Tensor,
-    y: Tensor,
-    *,
-    radii: Sequence[float] = (2.0, 8.0),
-    names: Sequence[str] = ("fgsm", "pgd10"),
-    batch: int = BATCH,
-    seed: int = 0,
-    step: Step = no_step,
-) -> dict[str, Any]:
-    """What stands on the trust page about attacks.
-
-    Args:
-        classifier, x, y, batch, seed: as for ``assess``; ``models.differentiable.of_bundle(bundle)`` is a classifier.
-        radii: of L-infinity balls, in pixel values of 255.
-        names: of attacks.
-        step: told of pictures that one attack at one radius has finished; at most ``len(radii) * len(names)`` times N in all.
-
-    Returns:
-        ``{"n", "norm": "linf", "clean": score, "rows": [{"attack", "epsilon" (pixel values), "accuracy": score, "worst": score,
-        "seconds"}], "words": one sentence}``; ``accuracy``: after this attack alone; ``worst``: after it and those before it at
-        this radius; a score is ``{"value", "low", "high", "n", "method"}``.
-    """
-    rows: list[dict[str, Any]] = []
-    clean, fooled = None, {name: np.zeros(len(x), bool) for name in names}
-    for radius in sorted(radii):
-        # what several steps found in a smaller ball is in this one, too; one step is what it is
-        known = {name: was for name, was in fooled.items() if named(name)[1] > 1}
-        made = assess(
-            classifier,
-            x,
-            y,
-            Ball("linf", radius),
-            names,
-            batch=batch,
-            seed=seed,
-            stage=lambda *_: nullcontext(Stage(step)),
-            known=known,
-        )
-        clean = accuracy(made.right)
-        for each in made.attacks:
-            fooled[each.name] = ~each.held
-            scores = {"accuracy": accuracy(each.held), "worst": accuracy(each.worst)}
-            rows.append({"attack": each.name, "epsilon": radius, **scores, "seconds": round(each.seconds, 3)})
-    assert clean is not None, "at least one radius"
-    return {"n": len(x), "norm": "linf", "clean": clean, "rows": rows, "words": _words(clean, rows)}
-
-
-def _words(clean: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return ""
-    last = rows[-1]
-    share, before = 100 * last["worst"]["value"], 100 * clean["value"]
-    return (
-        f"Changes of at most {last['epsilon']:g} of 255 in each pixel, made to deceive it, bring it from {before:.0f} % to "
-        f"{share:.0f} % of {clean['n']} images."
-    )

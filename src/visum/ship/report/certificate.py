@@ -76,7 +76,6 @@ def curve(facts: Json) -> Markup:
     """Certified accuracy (up) against radius (across), a staircase with its 95 % band; dots: accuracy under attack."""
     left, top, wide, high = 48.0, 12.0, 640.0, 300.0
     most = facts["largest"] * 1.04
-    n = facts["n"]
 
     def at(r: float, share: float) -> tuple[float, float]:
         return left + wide * min(r / most, 1.0), top + high * (1 - share)
@@ -92,10 +91,10 @@ def curve(facts: Json) -> Markup:
         x, _ = at(number * step, 0)
         marks.append(tag("text", f"{number * step:g}", class_="tick", x=x, y=top + high + 18, text_anchor="middle"))
     radii, shares = facts["curve"]["radius"], facts["curve"]["certified"]
-    ends = [_wilson(share, n) for share in shares]
+    lows, highs = facts["curve"]["low"], facts["curve"]["high"]
     ground = at(0, 0)[1]
-    above = _stairs([at(r, end) for r, (_, end) in zip(radii, ends, strict=True)], ground)
-    below = _stairs([at(r, end) for r, (end, _) in zip(radii, ends, strict=True)], ground, back=True)
+    above = _stairs([at(r, end) for r, end in zip(radii, highs, strict=True)], ground)
+    below = _stairs([at(r, end) for r, end in zip(radii, lows, strict=True)], ground, back=True)
     marks.append(tag("path", class_="band", d=f"{above}{below}Z"))
     line = _stairs([at(r, share) for r, share in zip(radii, shares, strict=True)], ground)
     marks.append(tag("path", class_="step", d=line))
@@ -124,11 +123,3 @@ def _stairs(points: list[tuple[float, float]], ground: float, *, back: bool = Fa
     corners.append((before, ground))
     steps = corners[::-1] if back else corners
     return ("L" if back else "M") + "L".join(f"{x:.1f} {y:.1f}" for x, y in steps)
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's interval of a share of n pictures."""
-    z = 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(middle - half, 0.0), min(middle + half, 1.0)

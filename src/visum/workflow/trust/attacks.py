@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visum import runtime
-from visum.errors import ModelError, UsageError
-from visum.judge.intervals import wilson
+from visum.errors import UsageError
+from visum.judge.intervals import share
+from visum.models import differentiable
+from visum.workflow.attack import white_box
 from visum.workflow.trust.context import Context
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ NAMES = ("fgsm", "pgd10")
 PORTION = 8
 """Images that are attacked together; after each portion it is asked whether there is time for another."""
 LEAST = 16
-Score = dict[str, float]
 
 
 def attacks_step(context: Context) -> dict[str, Any]:
@@ -38,21 +38,11 @@ def attacks_step(context: Context) -> dict[str, Any]:
     """
     if not context.one_label:
         raise UsageError("images with several labels have no one answer to attack")
-    if context.bundle.architecture.get("kind") != "probe":
-        raise ModelError("this bundle has no gradients: it is no single network", next="the bundle of a network")
+    differentiable.check(context.bundle, next="the bundle of a network")
     clock = context.clock("attacks", PORTION, LEAST)
     import torch
 
-    from visum.models import differentiable
-    from visum.workflow.sample import lead
-
-    torch.set_num_threads(runtime.threads())
-    network, shift = differentiable.of_bundle(context.bundle), torch.from_numpy(lead(context.bundle))
-
-    def classifier(pixels: Tensor) -> Tensor:
-        return network(pixels) + shift
-
-    network.forward.to(memory_format=torch.channels_last)  # half the time on processors
+    classifier = white_box(context.bundle)
     order, parts = context.turns(LEAST, "to attack"), []
     for start in range(0, len(order), PORTION):
         where = order[start : start + PORTION]
@@ -64,8 +54,8 @@ def attacks_step(context: Context) -> dict[str, Any]:
     rows = []
     for at, (radius, name) in enumerate(product(RADII, NAMES), 1):
         weaker = np.asarray(held[1 + (at - 1) // len(NAMES) * len(NAMES) : at + 1].all(0))
-        rows.append({"attack": name, "epsilon": radius, **_share(held[at]), "worst": _share(weaker)})
-    return {"n": held.shape[1], "of": len(context.table), "clean": _share(held[0]), "rows": rows}
+        rows.append({"attack": name, "epsilon": radius, **share(held[at]), "worst": share(weaker)})
+    return {"n": held.shape[1], "of": len(context.table), "clean": share(held[0]), "rows": rows}
 
 
 def _held(classifier: Classifier, x: Tensor, y: Tensor, seed: int) -> NDArray[np.bool_]:
@@ -73,25 +63,16 @@ def _held(classifier: Classifier, x: Tensor, y: Tensor, seed: int) -> NDArray[np
 
     What PGD found in a smaller ball lies in the larger one as well, and is not looked for again.
     """
-    import torch
-
     from visum.judge.attack import named
-    from visum.judge.attack.ball import Ball, answers, holds
+    from visum.judge.attack.ball import Ball
+    from visum.judge.attack.standard import assess
 
-    right = holds(answers(classifier, x), y)
-    told, before = [right], dict.fromkeys(NAMES, right)
-    for radius, name in product(RADII, NAMES):
-        (attack, steps), ball = named(name), Ball("linf", radius)
-        stand = (before[name] if steps > 1 else right).clone()
-        todo = torch.nonzero(stand)[:, 0]
-        if len(todo):
-            moved = attack.run(classifier, x[todo], y[todo], ball, steps=steps, seed=seed)
-            stand[todo] = holds(answers(classifier, ball.inside(x[todo], moved)), y[todo])
-        before[name] = stand
-        told.append(stand)
-    return np.stack([each.numpy() for each in told])
-
-
-def _share(held: NDArray[np.bool_]) -> Score:
-    low, high = wilson(int(held.sum()), len(held))
-    return {"value": float(held.mean()), "low": float(low), "high": float(high)}
+    told: list[NDArray[np.bool_]] = []
+    fooled: dict[str, NDArray[np.bool_]] = {}
+    for radius in RADII:
+        made = assess(classifier, x, y, Ball("linf", radius), NAMES, batch=len(x), seed=seed, known=fooled)
+        told += (
+            [made.right, *(each.held for each in made.attacks)] if not told else [each.held for each in made.attacks]
+        )
+        fooled = {each.name: ~each.held for each in made.attacks if named(each.name)[1] > 1}
+    return np.stack(told)
