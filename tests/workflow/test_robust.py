@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from visum.models.predict import Model
 from visum.ship import bundle
 from visum.types import Manifest, Preprocess, rows, targets
 from visum.workflow import robust
+from visum.workflow.clock import Clock
 from visum.workflow.outcome import Run
 
 
@@ -50,7 +52,8 @@ def test_the_block_is_what_the_model_says_to_each_corrupted_picture(asked: tuple
 
 def test_time_decides_how_many_and_the_first_are_asked_in_any_case(asked: tuple[Model, Manifest]) -> None:
     model, table = asked
-    block = robust.corruption_block(model, table, kinds=("jpeg",), severities=(5,), seconds=1e-6)
+    clock = Clock(time.monotonic(), 1e-6, robust.ROUND, 0)
+    block = robust.corruption_block(model, table, kinds=("jpeg",), severities=(5,), clock=clock)
     assert block["n"] == robust.ROUND
     counted: list[int] = []
     block = robust.corruption_block(

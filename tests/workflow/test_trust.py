@@ -20,11 +20,12 @@ from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.types import Bundle, Manifest, Predictions, Score, rows
 from visum.workflow import trust
+from visum.workflow.clock import Clock, Skipped
 from visum.workflow.evaluate import evaluate
 from visum.workflow.outcome import Run
 from visum.workflow.trust import pictures
 from visum.workflow.trust.attacks import attacks_step
-from visum.workflow.trust.context import WEIGHTS, Clock, Context, Skipped
+from visum.workflow.trust.context import WEIGHTS, Context
 from visum.workflow.trust.drift import drift_step
 from visum.workflow.trust.promises import conformal_step, unknown_step
 

@@ -78,8 +78,8 @@ def block(
 
     Returns:
         ``n``, ``severities``; ``clean``, ``accuracy`` (of the mean over kinds and severities) and ``kept`` (its share of the
-        clean one) as ``{"value", "low", "high", "n", "method"}``; ``baseline``: None, or ``{"name", "mean_corruption_error",
-        "relative_mean_corruption_error"}`` of the same form; ``kinds``: worst first, of each ``kind``, ``family``, ``held_out``,
+        clean one) as ``{"value", "low", "high", "n", "method"}``; ``mean``: of each severity the accuracy over kinds;
+        ``baseline``: None, or ``{"name", "mean_corruption_error", "relative_mean_corruption_error"}`` of the same form; ``kinds``: worst first, of each ``kind``, ``family``, ``held_out``,
         ``accuracy``, ``drop`` (from clean, in shares) and ``curve``: of each severity, 0 for clean, ``severity`` and
         ``accuracy``; ``worst``: names; ``sentence``: one plain sentence.
 
@@ -117,6 +117,7 @@ def block(
         "severities": list(severities),
         "clean": _accuracy(clean),
         "accuracy": _accuracy(mean),
+        "mean": [_accuracy(np.mean([errors[kind][at] for kind in counted], axis=0)) for at in range(len(severities))],
         "kept": _ratio(np.stack([1 - mean]), np.stack([1 - clean]), seed),
         "baseline": _against(base, errors, clean, counted, seed) if base else None,
         "kinds": rows,

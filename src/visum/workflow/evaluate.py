@@ -19,8 +19,8 @@ from visum.models import predict as running
 from visum.models.opinions import opinions
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
-from visum.types import Predictions, Split, digest_of, in_split, rows
-from visum.workflow import origin, ready
+from visum.types import Predictions, Split, digest_of
+from visum.workflow import judged, origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.record import openings, saving
 
@@ -111,9 +111,7 @@ def evaluate(
             task=shipped.task,
             classes=shipped.classes,
         ).manifest
-        chosen: Split = split if split is not None else ("test" if in_split(table, "test").any() else "")
-        if chosen:
-            table = rows(table, in_split(table, chosen))
+        table, chosen = judged.split_of(table, split)
         if not len(table):
             raise NotEnoughData(f"no images in the split {chosen!r} of {data}", next="another --split, or none")
     with stages.stage("decode", len(table)) as stage:
@@ -151,8 +149,7 @@ def evaluate(
         page = trusting.write(looked, pages)
     storage.evict()
     unreadable = tuple((error.path, error.reason) for error in bad)
-    seen = origin.trained(origin.table(Path(bundle)))
-    trained_on = sum(digest in seen for digest in table.sha256.tolist())
+    trained_on = judged.trained_on(Path(bundle), table)
     return Evaluation(chosen, metrics, predictions, unreadable, trained_on, stages.seconds(), looked, page, risk)
 
 

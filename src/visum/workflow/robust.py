@@ -26,9 +26,10 @@ from visum.models.predict import Model
 from visum.runtime import Stages, Step, no_step
 from visum.ship import bundle as bundles
 from visum.ship.report import corruption as pages
-from visum.types import Floats, Manifest, Predictions, Preprocess, Split, decisions, in_split, rows, targets
-from visum.workflow import origin, ready
+from visum.types import Floats, Manifest, Predictions, Preprocess, decisions, rows, targets
+from visum.workflow import judged, ready
 from visum.workflow.checked import checked
+from visum.workflow.clock import Clock
 
 SEVERITIES = (1, 3, 5)
 """The mildest, the middle and the worst: what the trust page asks for."""
@@ -50,7 +51,7 @@ def corruption_block(
     kinds: Sequence[str] = tuple(corrupt.CORRUPTIONS),
     severities: Sequence[int] = SEVERITIES,
     most: int = MOST,
-    seconds: float | None = None,
+    clock: Clock | None = None,
     baseline: tuple[str, Model] | None = None,
     seed: int = 0,
     step: Step = no_step,
@@ -63,7 +64,7 @@ def corruption_block(
         kinds: of ``corrupt.CORRUPTIONS`` and ``corrupt.HELD_OUT``; the latter are told and count in no mean.
         severities: some of 1 … 5.
         most: images that are asked for.
-        seconds: for all of it; no further images are taken in hand where they would take longer. None: no limit.
+        clock: says after each portion whether there is time for another; None: no limit.
         baseline: another model and its name, asked the same, that the mean corruption error is relative to.
         seed: of which images are taken, of what is drawn, and of the bootstrap.
         step: told of pictures that were answered.
@@ -74,6 +75,7 @@ def corruption_block(
     Raises:
         UsageError: an unknown kind or severity.
         NotEnoughData: fewer labelled images than anything can be told from.
+        Skipped: as ``clock`` says.
     """
     begin = time.perf_counter()
     _check(kinds, severities)
@@ -87,15 +89,13 @@ def corruption_block(
         )
     asked = [model, *([baseline[1]] if baseline else [])]
     told: list[list[tuple[dict[str, Errors], Errors]]] = [[] for _ in asked]
-    last = 0.0
-    for at in range(0, min(len(order), most), ROUND):
-        began = time.perf_counter()
-        if at and seconds is not None and began + last > begin + seconds:
-            break
-        some = rows(table, order[at : min(at + ROUND, most)])
+    portion = clock.portion if clock is not None else ROUND
+    for at in range(0, min(len(order), most), portion):
+        some = rows(table, order[at : min(at + portion, most)])
         for one, parts in zip(asked, told, strict=True):
             parts.append(errors_of(one, some, conditions, seed=seed, step=step))
-        last = time.perf_counter() - began
+        if clock is not None and not clock.another():
+            break
     (errors, clean), *theirs = (_joined(parts) for parts in told)
     return {
         **corruption.block(
@@ -121,13 +121,12 @@ def in_turn(table: Manifest, seed: int) -> NDArray[np.int64]:
     labelled = np.flatnonzero(y >= 0) if y.ndim == 1 else np.arange(len(table))
     by_file = labelled[np.argsort(table.sha256[labelled].astype(str), kind="stable")]
     shuffled = np.random.default_rng(seed).permutation(by_file)
-    if y.ndim == 1:
-        place = np.empty(len(shuffled))
-        for k in np.unique(y[shuffled]):
-            own = np.flatnonzero(y[shuffled] == k)
-            place[own] = (np.arange(len(own)) + 0.5) / len(own)
-        shuffled = shuffled[np.argsort(place, kind="stable")]
-    return np.asarray(shuffled, np.int64)
+    kinds = np.unique(y[shuffled], axis=0, return_inverse=True)[1].ravel()
+    place = np.empty(len(shuffled))
+    for k in np.unique(kinds):
+        own = np.flatnonzero(kinds == k)
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return np.asarray(shuffled[np.argsort(place, kind="stable")], np.int64)
 
 
 def _joined(parts: Sequence[tuple[dict[str, Errors], Errors]]) -> tuple[dict[str, Errors], Errors]:
@@ -270,8 +269,7 @@ def corrupt_images(
         table = sources.read(
             data, path_column=path_column, label_column=label_column, task=shipped.task, classes=shipped.classes
         ).manifest
-        chosen: Split = split if split is not None else ("test" if in_split(table, "test").any() else "")
-        table = rows(table, in_split(table, chosen)) if chosen else table
+        table, chosen = judged.split_of(table, split)
     with stages.stage("decode", len(table)) as stage:
         table, bad = load.index(table, shipped.preprocess, extra_formats=extra_formats, step=stage.step)
     ready.check_readable(table, bad)
@@ -283,7 +281,7 @@ def corrupt_images(
             kinds=kinds,
             severities=tuple(sorted(set(severities))),
             most=images,
-            seconds=None if budget is None else max(0.0, budget - stages.seconds()),
+            clock=None if budget is None else Clock(time.monotonic(), max(0.0, budget - stages.seconds()), ROUND, 0),
             baseline=(str(baseline), Model(other, engine)) if other is not None else None,
             seed=seed,
             step=stage.step,
@@ -291,8 +289,6 @@ def corrupt_images(
         stage.detail = f"{block['n']:,} of {block['of']:,} images, {len(kinds)} kinds"
     facts = {**block, "bundle": bundle.resolve().name, "split": chosen}
     storage.write_json(out / "corruption.json", facts)
-    seen = origin.trained(origin.table(bundle))
-    trained_on = sum(digest in seen for digest in table.sha256.tolist())
     page = out / "corruption.html"
     storage.write_atomic(page, pages.text(facts))
-    return Corrupted(facts, page, trained_on, stages.seconds())
+    return Corrupted(facts, page, judged.trained_on(bundle, table), stages.seconds())

@@ -18,8 +18,8 @@ from visum.models.compiled import BATCH
 from visum.models.ensemble import members_of
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
-from visum.types import Bundle, Floats, Integers, Manifest, Pixels, Split, in_split, rows, targets
-from visum.workflow import origin, ready
+from visum.types import Bundle, Floats, Integers, Manifest, Pixels, Split, rows, targets
+from visum.workflow import judged, ready
 
 LEAST = 20
 """Pictures below which a share says next to nothing: its 95 % interval is then up to 40 points wide."""
@@ -91,8 +91,7 @@ def sample(
         table = sources.read(
             data, path_column=path_column, label_column=label_column, task=shipped.task, classes=shipped.classes
         ).manifest
-        chosen: Split = split if split is not None else ("test" if in_split(table, "test").any() else "")
-        table = rows(table, in_split(table, chosen)) if chosen else table
+        table, chosen = judged.split_of(table, split)
         table = rows(table, targets(table) >= 0)
         there = len(table)
         if there < LEAST:
@@ -116,9 +115,8 @@ def sample(
                 next="images of other classes",
             )
         squares = np.stack([fit(pixels, shipped.preprocess) for pixels in load.pictures(table, shipped.preprocess)])
-    seen = origin.trained(origin.table(bundle))
-    trained_on = sum(digest in seen for digest in table.sha256.tolist())
-    return Sample(shipped, running.Model(shipped, engine), table, squares, labels, chosen, there, trained_on)
+    seen = judged.trained_on(bundle, table)
+    return Sample(shipped, running.Model(shipped, engine), table, squares, labels, chosen, there, seen)
 
 
 def _check(shipped: Bundle) -> None:

@@ -24,9 +24,10 @@ from visum.ship import trust as pages
 from visum.ship.bundle import digest
 from visum.types import Column, Manifest, Predictions, rows
 from visum.workflow import origin
+from visum.workflow.clock import Skipped
 from visum.workflow.trust.answers import abstention_step, calibration_step
 from visum.workflow.trust.attacks import attacks_step
-from visum.workflow.trust.context import WEIGHTS, Context, Skipped
+from visum.workflow.trust.context import WEIGHTS, Context
 from visum.workflow.trust.corruptions import corruptions_step
 from visum.workflow.trust.drift import drift_step
 from visum.workflow.trust.pictures import background_step, shortcut_step, slices_step

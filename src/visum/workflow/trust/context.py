@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visum.data.load import in_order, picture, pixel_space
 from visum.data.pixels import fit
-from visum.errors import DataError, NotEnoughData, StorageError, VisumError
+from visum.errors import DataError, NotEnoughData, StorageError
 from visum.judge.metrics import right
 from visum.models.compiled import BATCH
 from visum.models.predict import Model
@@ -33,6 +33,8 @@ from visum.types import (
     rows,
 )
 from visum.workflow import audit
+from visum.workflow.clock import Clock, Skipped
+from visum.workflow.robust import in_turn
 
 WEIGHTS: Mapping[str, float] = {"background": 1, "corruptions": 4, "attacks": 5}
 """How the steps that cost most share the time that is left; each takes what the earlier ones did not need, too."""
@@ -42,45 +44,6 @@ SIDE = 144
 """Pixels of example pictures."""
 SPARE = 0.92
 """Share of its time that a step plans with, since machines are not as steady as plans."""
-
-
-class Skipped(VisumError):
-    """A step cannot say anything, for a reason that the page gives."""
-
-
-@dataclass
-class Clock:
-    """How long a step has, that works in portions of equal cost.
-
-    Attributes:
-        begun: ``time.monotonic()`` of its beginning.
-        seconds: that it has.
-        portion: images at a time.
-        least: images that it takes to say anything.
-        done: portions that are finished.
-    """
-
-    begun: float
-    seconds: float
-    portion: int
-    least: int
-    done: int = 0
-
-    def another(self) -> bool:
-        """Told that a portion is finished: whether there is time for one more.
-
-        Raises:
-            Skipped: at this speed ``least`` images take more time than there is.
-        """
-        self.done += 1
-        spent = time.monotonic() - self.begun
-        fits = int(self.seconds / (spent / self.done))
-        if fits * self.portion < self.least and self.done * self.portion < self.least:
-            raise Skipped(
-                f"there was no time for the {self.least} images without which it says nothing",
-                next="a longer --budget",
-            )
-        return self.done < fits
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,21 +217,7 @@ class Context:
         n = len(self.table)
         if n < least:
             raise NotEnoughData(f"{n} labelled images {what}", allowed=f"{least} or more", next=f"{least - n} more")
-        order = np.random.default_rng(self.seed).permutation(n)
-        return np.asarray(order[np.argsort(list(self._turns(order)), kind="stable")], np.int64)
-
-    def _turns(self, order: NDArray[np.int64]) -> Iterator[float]:
-        """When each image's turn comes, so that a few of them have the classes in the shares of all."""
-        labels = self.predictions.labels
-        kinds = [label.tobytes() for label in labels] if labels.ndim == 2 else labels.tolist()
-        total: dict[object, int] = {}
-        for kind in kinds:
-            total[kind] = total.get(kind, 0) + 1
-        seen: dict[object, int] = {}
-        for row in order:
-            kind = kinds[int(row)]
-            seen[kind] = seen.get(kind, 0) + 1
-            yield (seen[kind] - 0.5) / total[kind]
+        return in_turn(self.table, self.seed)
 
 
 def example(square: Pixels, caption: str) -> dict[str, str]:
