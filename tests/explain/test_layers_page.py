@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from visum.explain import curves, layers_page, panels
+from visum.ship.report.frame import house
 
 STAGES = ("one", "two", "three", "four")
 
@@ -59,7 +60,7 @@ def test_notes_tell_of_pictures_that_the_network_was_trained_on() -> None:
 
 def test_page_is_one_file_with_well_formed_charts_and_strangers_names_escaped() -> None:
     page = layers_page.page(found(against=("<b>x", "y"), across=np.array([[0.5, np.nan]] * 4)), "<script>\x1b", "other")
-    text = panels.text(page, ":root {}")
+    text = panels.text(page, house())
     assert "<script>" not in text
     assert "\x1b" not in text
     assert "http-equiv" in text

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from visum.explain import page
+from visum.ship.report.frame import house
 from visum.types import Explanation
 
 HOSTILE = "<script>alert(1)</script>\u202e"
@@ -50,7 +51,7 @@ class Read(HTMLParser):
 
 def test_it_says_what_was_found() -> None:
     signed = made("trustworthy", heat=np.linspace(-1, 1, 784, dtype=np.float32).reshape(28, 28), contrast=HOSTILE)
-    read = Read(page.text([signed, made(), made("meaningless")], "", HOSTILE, {"head": 0.9, "all": -0.04}))
+    read = Read(page.text([signed, made(), made("meaningless")], house(), HOSTILE, {"head": 0.9, "all": -0.04}))
     assert not [tag for tag, _ in read.tags if tag == "script"]
     sources = [attributes["src"] or "" for tag, attributes in read.tags if tag == "img"]
     assert len(sources) == 6
@@ -72,16 +73,16 @@ def test_it_says_what_was_found() -> None:
 
 
 def test_an_untested_map_has_no_verdict_and_a_blind_method_is_named() -> None:
-    said = Read(page.text([made("")], "", "one", {})).said
+    said = Read(page.text([made("")], house(), "one", {})).said
     assert "trustworthy" not in said
     assert "blue" not in said
-    said = Read(page.text([made()], "", "one", {"head": 1.0, "all": 0.97})).said
+    said = Read(page.text([made()], house(), "one", {"head": 1.0, "all": 0.97})).said
     assert "they show the picture more than the model" in said
 
 
 def test_heads_have_maps_of_their_own() -> None:
     heads = np.random.default_rng(1).random((3, 4, 4)).astype(np.float32)
-    read = Read(page.text([made(method="attention", layer="", heads=heads)], "", "one", {}))
+    read = Read(page.text([made(method="attention", layer="", heads=heads)], house(), "one", {}))
     assert [each["alt"] for tag, each in read.tags if tag == "img"][2:] == ["head 1", "head 2", "head 3"]
 
 

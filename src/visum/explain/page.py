@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from visum.explain.attribution import EXPLAINERS
+from visum.explain.panels import rendered
 from visum.explain.randomised import CHANCE
 from visum.types import Explanation, Floats, Pixels, overlay
 
@@ -28,24 +28,19 @@ SHORT = {
 }
 
 
-def text(found: Sequence[Explanation], style: str, title: str, randomised: Mapping[str, float]) -> str:
+def text(found: Sequence[Explanation], house: Mapping[str, str], title: str, randomised: Mapping[str, float]) -> str:
     """The page as HTML.
 
     Args:
         found: in order.
-        style: CSS of the house.
+        house: as for ``panels.rendered``.
         title: what was explained, e.g. the bundle's name.
         randomised: of ``explain.randomised.cascade``; {} where it was not measured.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    files = resources.files("visum.explain")
-    own = files.joinpath("page.css").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     verdicts = Counter[str](each.verdict for each in found if each.verdict)
-    return template.from_string(files.joinpath("page.html").read_text(encoding="utf-8")).render(
-        style=Markup(style + own),
+    return rendered(
+        "page",
+        house,
         title=_shown(title),
         headline=headline(verdicts, len(found)),
         items=[_item(each) for each in found[:MOST]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -54,22 +54,32 @@ class Page:
     foot: str = ""
 
 
-def text(page: Page, style: str) -> str:
-    """The page as HTML.
+def text(page: Page, house: Mapping[str, str]) -> str:
+    """The page as HTML; ``house`` as for ``rendered``."""
+    return rendered("panels", house, page=page)
+
+
+def rendered(name: str, house: Mapping[str, str], **values: Any) -> str:
+    """A template of this room with its style.
 
     Args:
-        style: CSS of the house.
+        name: of ``NAME.html`` and ``NAME.css``.
+        house: ``frame.html``, which pages extend, and ``style.css``.
+        values: that the template names.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import DictLoader, Environment, StrictUndefined
 
-    files = resources.files("visum.explain")
-    own = files.joinpath("panels.css").read_text(encoding="utf-8")
-    template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finished
+    own, css = (resources.files("visum.explain").joinpath(f"{name}.{kind}") for kind in ("html", "css"))
+    environment = Environment(
+        loader=DictLoader({"frame.html": house["frame.html"], "page": own.read_text(encoding="utf-8")}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finished,
     )
-    return template.from_string(files.joinpath("panels.html").read_text(encoding="utf-8")).render(
-        page=page, style=Markup(style + own)
-    )
+    style = Markup(house["style.css"] + css.read_text(encoding="utf-8"))
+    return environment.get_template("page").render(style=style, **values)
 
 
 def _finished(value: Any) -> Any:

@@ -79,9 +79,9 @@ def block(
     Returns:
         ``n``, ``severities``; ``clean``, ``accuracy`` (of the mean over kinds and severities) and ``kept`` (its share of the
         clean one) as ``{"value", "low", "high", "n", "method"}``; ``mean``: of each severity the accuracy over kinds;
-        ``baseline``: None, or ``{"name", "mean_corruption_error", "relative_mean_corruption_error"}`` of the same form; ``kinds``: worst first, of each ``kind``, ``family``, ``held_out``,
-        ``accuracy``, ``drop`` (from clean, in shares) and ``curve``: of each severity, 0 for clean, ``severity`` and
-        ``accuracy``; ``worst``: names; ``sentence``: one plain sentence.
+        ``baseline``: None, or ``{"name", "mean_corruption_error", "relative_mean_corruption_error"}`` of the same form;
+        ``kinds``: worst first, of each ``kind``, ``family``, ``held_out``, ``accuracy``, ``drop`` (from clean, in shares) and
+        ``curve``: of each severity, 0 for clean, ``severity`` and ``accuracy``; ``worst``: names; ``sentence``: one plain one.
 
     Raises:
         NotEnoughData: fewer than ``LEAST`` images.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from visum.models import predict as running
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.ship import report
+from visum.ship.report import frame
 from visum.types import Bundle, Explanation, Pixels, overlay
 from visum.workflow import maps, origin, ready
 from visum.workflow.thumbnails import thumbnails
@@ -188,8 +188,7 @@ def write(found: Sequence[Explanation], out: Path, title: str, tested: Mapping[s
         storage.write_atomic(out / f"{name}.jpg", _small(overlay(each.square, each.heat)))
         listed.append({**each.facts(), "file": name})
     storage.write_json(out / "explain.json", {"explanations": listed, "randomised": dict(tested)})
-    style = resources.files("visum.ship.report").joinpath("style.css").read_text(encoding="utf-8")
-    storage.write_atomic(out / "explain.html", page.text(found, style, title, tested))
+    storage.write_atomic(out / "explain.html", page.text(found, frame.house(), title, tested))
     return out / "explain.html"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from visum.explain import panels
 from visum.models import predict as running
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
+from visum.ship.report import frame
 from visum.types import Bundle, Integers, Manifest, Preprocess, Split, in_split, rows, targets
 from visum.workflow import origin, ready
 
@@ -101,10 +101,9 @@ def enough(found: int, least: int, what: str, wish: str) -> None:
 
 def write_page(out: Path, name: str, page: panels.Page) -> Path:
     """One self-contained HTML file in the folder ``out``; gives its path."""
-    style = resources.files("visum.ship.report").joinpath("style.css").read_text(encoding="utf-8")
     path = out / name
     out.mkdir(parents=True, exist_ok=True)
-    storage.write_atomic(path, panels.text(page, style))
+    storage.write_atomic(path, panels.text(page, frame.house()))
     return path
 
 

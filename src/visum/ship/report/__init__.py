@@ -14,12 +14,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from visum.errors import CorruptFile, UsageError
-from visum.ship.report import pictures, sections, words
+from visum.ship.report import pictures, sections
+from visum.ship.report.frame import rendered
 from visum.storage import write_atomic
 
 __all__ = ["write"]
@@ -56,11 +56,10 @@ def write(run: Path, *, thumbnail: Callable[[str], bytes | None]) -> Path:
     def jpeg(name: str) -> bytes | None:
         return maps[name].jpeg if name in maps else thumbnail(name)
 
-    album, album_style = pictures.album(wanted, jpeg)
+    album, rules = pictures.album(wanted, jpeg)
     with _mapped(unlike):
-        page = _render(
-            {**view, "trust": (run / "trust.html").is_file(), "album": album, "album_style": album_style, "maps": maps}
-        )
+        trust = (run / "trust.html").is_file()
+        page = rendered("page.html", rules=rules, **view, trust=trust, album=album, maps=maps)
     target = run / "report.html"
     write_atomic(target, page)
     return target
@@ -101,21 +100,3 @@ def _history(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(text)))
     except csv.Error as error:
         raise CorruptFile(f"{run / 'history.csv'} is not CSV: {error}", next="visum train again") from error
-
-
-def _render(view: dict[str, Any]) -> str:
-    from jinja2 import DictLoader, Environment, StrictUndefined
-    from markupsafe import Markup
-
-    files = resources.files(__name__)
-    environment = Environment(
-        loader=DictLoader({name: files.joinpath(name).read_text(encoding="utf-8") for name in ("page.html",)}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=words.shown,
-    )
-    environment.filters.update(words.FILTERS)
-    style = Markup(files.joinpath("style.css").read_text(encoding="utf-8"))
-    return environment.get_template("page.html").render(style=style, **view)

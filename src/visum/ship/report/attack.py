@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-from markupsafe import Markup
-
 from visum.ship.report import charts, words
+from visum.ship.report.frame import rendered
 from visum.ship.report.words import Json
 from visum.types import Pixels
 
@@ -24,25 +22,7 @@ def text(facts: Json, pictures: Sequence[Mapping[str, Any]]) -> str:
         facts: what attack.json holds.
         pictures: ``{"id", "before", "change", "after": uint8 [S, S, 3], "label", "answer", "by"}``.
     """
-    return rendered("attack.html", **view(facts), pictures=[_picture(each) for each in pictures])
-
-
-def rendered(template: str, **values: Any) -> str:
-    """A template of this folder with the styles of the house."""
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
-    files = resources.files("visum.ship.report")
-    environment = Environment(
-        loader=DictLoader({"page": files.joinpath(template).read_text(encoding="utf-8")}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=words.shown,
-    )
-    environment.filters.update(words.FILTERS)
-    style = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "attack.css"))
-    return environment.get_template("page").render(style=Markup(style), **values)
+    return rendered("attack.html", "attack.css", **view(facts), pictures=[_picture(each) for each in pictures])
 
 
 def view(facts: Json) -> dict[str, Any]:

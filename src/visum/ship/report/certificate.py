@@ -11,14 +11,14 @@ from typing import Any
 from markupsafe import Markup
 
 from visum.ship.report import words
-from visum.ship.report.attack import rendered
 from visum.ship.report.charts import tag
+from visum.ship.report.frame import rendered
 from visum.ship.report.words import Json
 
 
 def text(facts: Json) -> str:
     """The page as HTML; ``facts``: what certificate.json holds."""
-    return rendered("certificate.html", **view(facts))
+    return rendered("certificate.html", "attack.css", **view(facts))
 
 
 def view(facts: Json) -> dict[str, Any]:

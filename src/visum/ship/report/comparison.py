@@ -6,12 +6,12 @@ Pure: from the comparison as plain JSON to one self-contained page, without scri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 from markupsafe import Markup
 
 from visum.ship.report import charts, words
+from visum.ship.report.frame import rendered
 from visum.ship.report.words import Json
 
 IDS = 300
@@ -25,20 +25,7 @@ def text(made: Json, notes: Sequence[str] = ()) -> str:
         made: ``judge.compare.Comparison`` as JSON.
         notes: what a reader has to know besides.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
-    files = resources.files("visum.ship.report")
-    environment = Environment(
-        loader=DictLoader({"page": files.joinpath("comparison.html").read_text(encoding="utf-8")}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=words.shown,
-    )
-    environment.filters.update(words.FILTERS)
-    style = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "comparison.css"))
-    return environment.get_template("page").render(style=Markup(style), **view(made), notes=list(notes))
+    return rendered("comparison.html", "comparison.css", **view(made), notes=list(notes))
 
 
 def view(made: Json) -> dict[str, Any]:

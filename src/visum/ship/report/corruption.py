@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from visum.ship.report import words
-from visum.ship.report.attack import rendered
 from visum.ship.report.charts import tag
+from visum.ship.report.frame import rendered
 from visum.ship.report.words import Json
 
 LEFT, TOP, WIDE, HIGH = 34.0, 8.0, 210.0, 110.0
@@ -21,7 +21,7 @@ MOST = 5
 
 def text(facts: Json) -> str:
     """The page as HTML; ``facts``: what corruption.json holds."""
-    return rendered("corruption.html", **view(facts))
+    return rendered("corruption.html", "attack.css", **view(facts))
 
 
 def view(facts: Json) -> dict[str, Any]:

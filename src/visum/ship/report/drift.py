@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
 from typing import Any
 
 from markupsafe import Markup
 
 from visum.ship.report import charts, pictures, words
+from visum.ship.report.frame import rendered
 from visum.ship.report.words import Json
 
 NAMES = {
@@ -46,23 +46,10 @@ def text(facts: Json, thumbnail: Callable[[str], bytes | None]) -> str:
         facts: as in ``drift.json``.
         thumbnail: JPEG bytes of a picture by id; None where there is none.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
-    files = resources.files("visum.ship.report")
-    environment = Environment(
-        loader=DictLoader({"page": files.joinpath("drift.html").read_text(encoding="utf-8")}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=words.shown,
-    )
-    environment.filters.update(words.FILTERS)
-    style = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "drift.css"))
     made = view(facts)
     wanted = [name for each in made["classes"] for name in each["examples"][:4]]
     album, rules = pictures.album([*facts["strangest"], *wanted], thumbnail)
-    return environment.get_template("page").render(style=Markup(style) + rules, album=album, **made)
+    return rendered("drift.html", "drift.css", rules=rules, album=album, **made)
 
 
 def view(facts: Json) -> dict[str, Any]:

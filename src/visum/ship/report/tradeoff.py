@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from visum.ship.report import words
-from visum.ship.report.attack import rendered
 from visum.ship.report.charts import tag
+from visum.ship.report.frame import rendered
 from visum.ship.report.words import Json
 
 LEFT, TOP, WIDE, HIGH = 52.0, 12.0, 600.0, 340.0
@@ -21,7 +21,7 @@ DASHES = ("none", "7 4", "2 4", "12 4 2 4")
 
 def text(facts: Json) -> str:
     """The page as HTML; ``facts``: what tradeoff.json holds."""
-    return rendered("tradeoff.html", **view(facts))
+    return rendered("tradeoff.html", "attack.css", **view(facts))
 
 
 def view(facts: Json) -> dict[str, Any]:

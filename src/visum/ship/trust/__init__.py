@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from visum.ship.report import words
+from visum.ship.report.frame import rendered
 from visum.ship.report.words import Json
 from visum.ship.trust import figures
 from visum.ship.trust.verdicts import VERDICTS, said
@@ -33,23 +31,7 @@ def text(made: Json, *, report: bool = False) -> str:
         made: ``trust.json``.
         report: whether ``report.html`` lies beside the page.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
-    own, house = resources.files(__name__), resources.files("visum.ship.report")
-    environment = Environment(
-        loader=DictLoader({"page": own.joinpath("page.html").read_text(encoding="utf-8")}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=words.shown,
-    )
-    environment.filters.update(words.FILTERS)
-    style = "".join(
-        folder.joinpath(name).read_text(encoding="utf-8")
-        for folder, name in ((house, "style.css"), (house, "comparison.css"), (own, "page.css"))
-    )
-    return environment.get_template("page").render(style=Markup(style), report=report, **view(made))
+    return rendered("page.html", "comparison.css", "page.css", folder=__name__, report=report, **view(made))
 
 
 def view(made: Json) -> dict[str, Any]:
