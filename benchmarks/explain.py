@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def seconds(model: running.Model, paths: list[str]) -> None:
 
 
 def each(asked: list[maps.Asked], model: running.Model, method: str, proof: bool = False) -> None:
-    assert all(one.heat.size for one in maps.explained(asked, model, method=method, proof=proof))
+    chosen, subject = maps.questioned(model, method, "", 0)
+    assert all(one.heat.size for one in maps.explained(asked, model.bundle, chosen, subject, proof=proof))
 
 
 def row(name: str, function: Callable[[], object]) -> None:
@@ -57,7 +59,7 @@ def row(name: str, function: Callable[[], object]) -> None:
 
 def believed(model: running.Model, paths: list[str], methods: list[str]) -> None:
     b = model.bundle
-    plain = maps.questioned(model, "auto", "", 0)
+    plain = replace(maps.questioned(model, "auto", "", 0)[1], layer="")
     squares = np.stack([fit(running.pixels_of(path, b.preprocess, ()), b.preprocess) for path in paths])
     targets = plain.answer(squares).argmax(axis=1)
     none = np.full(len(squares), -1)

@@ -257,7 +257,7 @@ def test_mixing_is_drawn_from_seed_epoch_and_step_alone() -> None:
     from visum.data.mix import mixup
 
     def mixing() -> objectives.Objective:
-        return objectives.mixed(cross_entropy, lambda x, t, draw: mixup(x, t, 0.4, draw))
+        return objectives.mixed(objectives.supervised(cross_entropy), lambda x, t, draw: mixup(x, t, 0.4, draw))
 
     one, two, other = network(), network(), network()
     run(one, objective=mixing())

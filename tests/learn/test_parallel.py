@@ -67,7 +67,7 @@ def momentum(parameters: Any) -> torch.optim.Optimizer:
 def trained(team: parallel.Team) -> tuple[nn.Module, Any]:
     """Mixed batches of 50 and a last one of 1, a clip, a moving average, two batches an update."""
     model = everything()
-    objective = objectives.mixed(cross_entropy, lambda x, t, draw: mixup(x, t, 0.4, draw))
+    objective = objectives.mixed(objectives.supervised(cross_entropy), lambda x, t, draw: mixup(x, t, 0.4, draw))
     found = run(
         model, epochs=2, rows=251, steps=6, objective=objective, build=momentum, rate=3e-2,
         clip=1.0, accumulate=2, average=0.9, team=team,
@@ -192,7 +192,7 @@ def test_two_in_one_process_are_one(mixing: bool, rows: int) -> None:
     found = [network(0) for _ in range(3)]
 
     def train(model: nn.Module, team: parallel.Team) -> None:
-        loss = objectives.mixed(cross_entropy, lambda x, t, draw: mixup(x, t, 0.4, draw))
+        loss = objectives.mixed(objectives.supervised(cross_entropy), lambda x, t, draw: mixup(x, t, 0.4, draw))
         if not mixing:
             loss = objectives.supervised(cross_entropy)
         settings = {"build": momentum, "rate": 3e-2, "clip": 1.0, "average": 0.9}

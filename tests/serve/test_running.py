@@ -21,10 +21,11 @@ import pytest
 from numpy.typing import NDArray
 from served import BYTES, START, Server, network, start, written
 
+from visum import types
 from visum.errors import UsageError
 from visum.models import ensemble
 from visum.models import predict as running
-from visum.serve import answers, launch
+from visum.serve import launch
 from visum.ship import bundle as bundles
 from visum.types import probabilities
 
@@ -352,7 +353,7 @@ def test_ensembles_look_at_a_picture_in_all_their_ways(photos: Photos, images: I
     other = replace(one, preprocess=replace(one.preprocess, fit="crop"), temperature=2.0)
     made = ensemble.join([one, other], "probabilities")
     logits = [row for row in running.stream(images.values(), running.Model(made)) if isinstance(row, np.ndarray)]
-    wanted = probabilities(answers.said(made, np.stack(logits)))
+    wanted = probabilities(types.said(made, np.stack(logits)))
     bundles.write(
         made, tmp_path / "both", [(f"{n}.jpg", data, p) for (n, data), p in zip(images.items(), wanted, strict=True)]
     )

@@ -6,9 +6,9 @@ Tensors beside the network, all of validation pictures with a label: ``conformal
 ``conformal.wrong`` uint8 ``[n]`` (of the answers, surest first). ``unknown.*``: the arrays of the detector. Facts in
 ``notes``, JSON:
 
-    conformal  {"method", "n", "levels": [facts of ``conformal.facts``, and "test": {"coverage", "n", "size"} of the sealed
-    split]} abstain    {"delta", "n", "targets": [Abstention as a dict, or {"target", "delta", "n", "why"} where it cannot be
-    had]} unknown    {"detector", "threshold", "kept", "n", "low", "high", "bank", "test": {"kept", "n"}}
+    conformal  {"method", "n", "levels": [``conformal.facts``, and "test": {"coverage", "n", "size"} of the sealed split]}
+    abstain    {"delta", "n", "targets": [Abstention as a dict, or {"target", "delta", "n", "why"} where it cannot be had]}
+    unknown    {"detector", "threshold", "kept", "n", "low", "high", "bank", "test": {"kept", "n"}}
 
 Where a promise cannot be had, its note is ``{"why": sentence}``. Bundles made before have no notes and are used as ever.
 """

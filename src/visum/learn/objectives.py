@@ -49,13 +49,8 @@ def supervised(loss: Loss) -> Objective:
     return objective
 
 
-def mixed(loss: Loss, mix: Mix) -> Objective:
-    """Supervised on batches whose rows are mixed first (mixup, cutmix)."""
-    return premixed(supervised(loss), mix)
-
-
-def premixed(objective: Objective, mix: Mix) -> Objective:
-    """Any objective on batches whose rows are mixed first."""
+def mixed(objective: Objective, mix: Mix) -> Objective:
+    """An objective on batches whose rows are mixed first (mixup, cutmix)."""
 
     def after(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         x, target = mix(batch.x, batch.target, batch.draw)

@@ -17,7 +17,7 @@ import numpy as np
 
 from visum.errors import BundleError
 from visum.models.combine import COMBINE
-from visum.types import Bundle, Floats, Predictions, Preprocess, column, decisions, network_weights
+from visum.types import Bundle, Floats, Preprocess, decisions, network_weights, said
 
 KIND = "ensemble"
 FIELDS = frozenset(("architecture", "preprocess", "temperature", "thresholds", "order"))
@@ -137,20 +137,8 @@ def combined(bundle: Bundle, members: Sequence[Bundle], logits: Sequence[Floats]
     """
     calibrated, votes = [], []
     for entry, member, z in zip(bundle.architecture["members"], members, logits, strict=True):
-        n, k = z.shape
-        said = decisions(
-            Predictions(
-                column([""] * n),
-                z,
-                np.zeros(0, np.int64),
-                member.classes,
-                member.task,
-                "",
-                member.temperature,
-                member.thresholds,
-            )
-        )
-        chosen = said == 1 if said.ndim == 2 else said[:, None] == np.arange(k)
+        answers = decisions(said(member, z))
+        chosen = answers == 1 if answers.ndim == 2 else answers[:, None] == np.arange(z.shape[1])
         calibrated.append(z[:, entry["order"]].astype(np.float64) / member.temperature)
         votes.append(chosen[:, entry["order"]])
     return COMBINE[bundle.architecture["combine"]](np.stack(calibrated), np.stack(votes), bundle.task)

@@ -11,7 +11,7 @@ import numpy as np
 from visum.models import uncertain
 from visum.models.predict import Model, features
 from visum.runtime import Step, no_step
-from visum.types import Bundle, Floats, Manifest, Predictions, column, probabilities
+from visum.types import Floats, Manifest, probabilities, said
 
 PASSES = 20
 """Of dropout: with 20, the spread of a probability is known to a sixth of itself."""
@@ -30,17 +30,11 @@ def opinions(table: Manifest, model: Model, *, passes: int = PASSES, step: Step 
     if model.members:
         told = []
         for member, entry in zip(model.members, bundle.architecture["members"], strict=True):
-            each = _calibrated(member.bundle, member.head(features(table, member, step=step)))
+            each = probabilities(said(member.bundle, member.head(features(table, member, step=step))))
             told.append(each[:, entry["order"]])
         return {"members": np.stack(told)}
     if uncertain.MEAN not in bundle.weights:
         return {}
     rows, mean = features(table, model, step=step), bundle.weights[uncertain.MEAN]
     draws = uncertain.dropped(rows, mean, float(bundle.architecture[uncertain.RATE]), passes)
-    return {"dropout": np.stack([_calibrated(bundle, model.head(seen)) for seen in draws])}
-
-
-def _calibrated(bundle: Bundle, logits: Floats) -> Floats:
-    nothing = np.zeros(0, np.int64)
-    ids = column([""] * len(logits))
-    return probabilities(Predictions(ids, logits, nothing, bundle.classes, bundle.task, "", bundle.temperature))
+    return {"dropout": np.stack([probabilities(said(bundle, model.head(seen))) for seen in draws])}

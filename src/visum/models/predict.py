@@ -110,6 +110,11 @@ class Model:
         """
         return self.answer(dict.fromkeys(self.specs, squares)) if self.members else self._alike(squares, {})
 
+    def many(self, squares: Pixels) -> Floats:
+        """As ``logits`` for any number of squares ``[N, S, S, 3]``, each core making its own batches."""
+        parts = (squares[at : at + BATCH] for at in range(0, len(squares), BATCH))
+        return np.concatenate(list(in_order(self.logits, parts)))
+
     def answer(self, squares: Mapping[Preprocess, Pixels]) -> Floats:
         """As ``logits``, from the same pictures fitted in each way of ``specs``."""
         if not self.members:

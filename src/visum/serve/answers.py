@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visum.judge import conformal
-from visum.types import Bundle, Floats, Predictions, column, decisions, probabilities
+from visum.types import Bundle, Floats, decisions, probabilities, said
 
 
 def _set(note: Any, bundle: Bundle, p: Floats) -> Mapping[str, Any]:
@@ -27,21 +27,6 @@ ADDITIONS: dict[str, Callable[[Any, Bundle, Floats], Mapping[str, Any]]] = {"con
 The place of what only some bundles know. Whether a picture is ``unknown`` is not told by probabilities: the strangeness comes
 with the logits.
 """
-
-
-def said(bundle: Bundle, logits: Floats) -> Predictions:
-    """Logits float32 ``[N, K]`` as the bundle's predictions."""
-    n = len(logits)
-    return Predictions(
-        column([""] * n),
-        logits,
-        np.zeros(n, np.int64),
-        bundle.classes,
-        bundle.task,
-        "",
-        bundle.temperature,
-        bundle.thresholds,
-    )
 
 
 def answer(bundle: Bundle, logits: Floats, top: int, strange: float | None = None) -> dict[str, Any]:

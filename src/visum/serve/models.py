@@ -28,7 +28,7 @@ from visum.serve.refusal import Refusal
 from visum.ship import bundle as bundles
 from visum.ship import gallery
 from visum.ship import verify as proof
-from visum.types import Bundle, Floats, Pixels, Preprocess, probabilities
+from visum.types import Bundle, Floats, Pixels, Preprocess, probabilities, said
 
 TOLERANCE = 0.02
 """Largest difference of a probability of a golden image: bfloat16 keeps 8 bits of each activation (see ``ship.verify``)."""
@@ -158,7 +158,7 @@ async def load(name: str, folder: Path, workers: Workers, engine: str = "auto") 
     def predict(bundle: Bundle, images: Sequence[bytes]) -> Floats:
         kept.append(Model(bundle, engine, build=serving.engine))
         logits = asyncio.run_coroutine_threadsafe(told(kept[0], images), loop).result()
-        return probabilities(answers.said(bundle, logits))
+        return probabilities(said(bundle, logits))
 
     def proved() -> Served:
         digest = bundles.digest(folder)

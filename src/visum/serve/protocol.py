@@ -24,7 +24,7 @@ from visum.serve.refusal import Refusal
 from visum.serve.routes import Call, as_json, body_of, count, few_at_a_time, meant
 from visum.serve.state import State
 from visum.ship.bundle.seal import version
-from visum.types import Floats, probabilities
+from visum.types import Floats, probabilities, said
 
 LENGTH = "inference-header-content-length"
 
@@ -90,7 +90,7 @@ async def infer(state: State, request: Request) -> Response:
 
 async def _inferred(state: State, model: Served, body: bytearray, head: int) -> Response:
     order = {"job": "infer", "head": head, "specs": model.orders, "formats": state.workers.formats}
-    said, pixels = await state.workers.decoders.ask(order, body)
+    found, pixels = await state.workers.decoders.ask(order, body)
     pictures = squares_of(model.model.specs, pixels)
     logits = np.zeros((len(pictures), len(model.bundle.classes)), np.float32)
 
@@ -101,13 +101,13 @@ async def _inferred(state: State, model: Served, body: bytearray, head: int) -> 
             state,
             model,
             told,
-            said["seconds"] / len(pictures),
+            found["seconds"] / len(pictures),
             answers.answer(model.bundle, told.logits, 1, told.strange),
         )
 
     begin = perf_counter()
     await few_at_a_time([partial(one, at) for at in range(len(pictures))])
-    return response(model, said["request"], logits, {"decode": said["seconds"], "run": perf_counter() - begin})
+    return response(model, found["request"], logits, {"decode": found["seconds"], "run": perf_counter() - begin})
 
 
 def response(model: Served, asked: dict[str, Any], logits: Floats, seconds: dict[str, float]) -> Response:
@@ -120,7 +120,7 @@ def response(model: Served, asked: dict[str, Any], logits: Floats, seconds: dict
         seconds: for the parameters of the answer.
     """
     b = model.bundle
-    p = probabilities(answers.said(b, logits))
+    p = probabilities(said(b, logits))
     labels = ["|".join(answers.answer(b, row, 1)["labels"]) for row in logits]
     outputs, behind = [], []
     for name, binary in asked["outputs"]:
@@ -135,17 +135,17 @@ def response(model: Served, asked: dict[str, Any], logits: Floats, seconds: dict
             one["data"] = [round(float(v), 7) for v in p.ravel()] if name == "probabilities" else labels
         outputs.append(one)
     timed = {name: round(value, 5) for name, value in seconds.items()}
-    said = {
+    told = {
         "model_name": model.name,
         "model_version": model.version,
         "parameters": {"seconds": timed},
         "outputs": outputs,
     }
     if asked["id"]:
-        said["id"] = asked["id"]
+        told["id"] = asked["id"]
     if not behind:
-        return as_json(said)
-    head = json.dumps(said, ensure_ascii=False).encode()
+        return as_json(told)
+    head = json.dumps(told, ensure_ascii=False).encode()
     headers = {LENGTH: str(len(head)), "cache-control": "no-store"}
     return Response(b"".join([head, *behind]), 200, headers, "application/octet-stream")
 

@@ -21,7 +21,7 @@ from visum.types.basic import (
     printable,
 )
 from visum.types.explanation import Explanation, Verdict, overlay
-from visum.types.model import BESIDE, Bundle, Embeddings, Preprocess, network_weights
+from visum.types.model import BESIDE, Bundle, Embeddings, Preprocess, network_weights, said
 from visum.types.table import Manifest, in_split, manifest, rows, targets
 
 __all__ = [
@@ -55,5 +55,6 @@ __all__ = [
     "printable",
     "probabilities",
     "rows",
+    "said",
     "targets",
 ]

@@ -54,19 +54,24 @@ class Explanation:
         plain = ("id", "method", "target", "contrast", "probability", "layer", "verdict")
         return {key: getattr(self, key) for key in plain} | {"faithfulness": dict(self.faithfulness)}
 
-    def save(self, folder: str | Path, name: str) -> None:
-        """Write ``name.npz`` (heat, picture and facts) and ``name.png`` (the map over the picture)."""
+    def files(self) -> dict[str, bytes]:
+        """Ending → bytes: ``.npz`` (heat, picture and facts) and ``.png`` (the map over the picture)."""
         from PIL import Image
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         blob = np.frombuffer(json.dumps(self.facts()).encode(), np.uint8)
         arrays: dict[str, Any] = {"heat": self.heat, "square": self.square, "facts": blob}
         arrays |= {"heads": self.heads} if self.heads is not None else {}
-        np.savez_compressed(folder / f"{name}.npz", **arrays)
-        png = io.BytesIO()
+        npz, png = io.BytesIO(), io.BytesIO()
+        np.savez_compressed(npz, **arrays)
         Image.fromarray(overlay(self.square, self.heat)).save(png, "PNG", optimize=True)
-        (folder / f"{name}.png").write_bytes(png.getvalue())
+        return {".npz": npz.getvalue(), ".png": png.getvalue()}
+
+    def save(self, folder: str | Path, name: str) -> None:
+        """Write ``files`` as ``name.npz`` and ``name.png``."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for kind, blob in self.files().items():
+            (place / f"{name}{kind}").write_bytes(blob)
 
     @classmethod
     def load(cls, folder: str | Path, name: str) -> Self:

@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from visum.types.basic import Column, Filter, Fit, Task, column, reading
+from visum.types.answers import Predictions
+from visum.types.basic import Column, Filter, Fit, Floats, Task, column, reading
 
 
 @dataclass(frozen=True)
@@ -137,3 +138,18 @@ class Bundle:
 def network_weights(bundle: Bundle) -> dict[str, NDArray[Any]]:
     """The tensors that answers depend on: all but those ``BESIDE``."""
     return {name: value for name, value in bundle.weights.items() if not name.startswith(BESIDE)}
+
+
+def said(bundle: Bundle, logits: Floats) -> Predictions:
+    """Logits float32 ``[N, K]`` of a bundle as its predictions, of pictures without names and labels."""
+    n = len(logits)
+    return Predictions(
+        column([""] * n),
+        logits,
+        np.zeros(n, np.int64),
+        bundle.classes,
+        bundle.task,
+        "",
+        bundle.temperature,
+        bundle.thresholds,
+    )

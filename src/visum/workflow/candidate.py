@@ -14,7 +14,7 @@ from visum.judge import paired
 from visum.models.weights import Backbone
 from visum.runtime import Step, no_step
 from visum.ship.export import EXPORTERS, proving, quantise, reference, whole
-from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preprocess, column, decisions, targets
+from visum.types import Bundle, Floats, Manifest, Pixels, Preprocess, decisions, said, targets
 from visum.workflow import held
 
 WORDS = {"float32": "float32", "bfloat16": "bf16", "int8": "int8"}
@@ -246,8 +246,4 @@ def decided(bundle: Bundle, p: Floats) -> Any:
     if bundle.task == "multilabel":
         z = z - np.log(np.maximum(1 - p, tiny))
     z = np.asarray(z, np.float32)
-    return decisions(
-        Predictions(
-            column([""] * len(p)), z, np.zeros(0, np.int64), bundle.classes, bundle.task, "", 1.0, bundle.thresholds
-        )
-    )
+    return decisions(said(replace(bundle, temperature=1.0), z))

@@ -17,7 +17,7 @@ from visum.models import predict as running
 from visum.models import stages as inside
 from visum.models.embed import embed
 from visum.runtime import Stages
-from visum.types import Bundle, Floats, Integers, Manifest, Predictions, decisions, probabilities, targets
+from visum.types import Bundle, Floats, Integers, Manifest, decisions, probabilities, said, targets
 from visum.workflow import insight, ready
 from visum.workflow.checked import checked
 from visum.workflow.thumbnails import thumbnails
@@ -142,16 +142,7 @@ def explain_examples(
     with stages.stage("fit") as stage:
         head = probe.fit(bank.x, bank.y, len(shipped.classes), strength=STRENGTH)
         stage.detail = f"a probe on {len(bank.x):,} training images"
-    told = Predictions(
-        table.ids,
-        logits,
-        np.zeros(0, np.int64),
-        shipped.classes,
-        shipped.task,
-        "",
-        shipped.temperature,
-        shipped.thresholds,
-    )
+    told = said(shipped, logits)
     p, answers = probabilities(told), decisions(told)
     found: list[Examples] = []
     with stages.stage("weigh", len(table)) as stage:
@@ -163,8 +154,8 @@ def explain_examples(
                 bank.x, bank.y, head["weight"], head["bias"], STRENGTH, x[some], answers[some], shipped.task
             )
             for row, name in enumerate(table.ids[some].tolist()):
-                said, sure = _said(shipped, answers[at + row], p[at + row])
-                found.append(_one(name, said, sure, bank, near[row], far[row], effects[row], count))
+                words, sure = _said(shipped, answers[at + row], p[at + row])
+                found.append(_one(name, words, sure, bank, near[row], far[row], effects[row], count))
             stage.step(len(near))
     if out is not None:
         from visum.explain import examples_page

@@ -154,12 +154,13 @@ def _made(
     """All maps, and how alike they stay when the network's weights are drawn anew."""
     stages, bad, tested = Stages(), list[UnreadableImage](), dict[str, float]()
     with stages.stage("explain", len(asked)) as stage:
+        chosen, subject = maps.questioned(model, method, layer, seed)
         found = list(
             maps.explained(
                 asked,
-                model,
-                method=method,
-                layer=layer,
+                model.bundle,
+                chosen,
+                subject,
                 proof=proof,
                 extra_formats=extra_formats,
                 seed=seed,
@@ -173,7 +174,7 @@ def _made(
         raise bad[0]
     if proof and found:
         with stages.stage("draw weights anew"):
-            tested = maps.sanity(found, model, seed)
+            tested = maps.sanity(found, model.bundle.classes, subject)
     return found, tested
 
 
@@ -184,7 +185,8 @@ def write(found: Sequence[Explanation], out: Path, title: str, tested: Mapping[s
     for at, each in enumerate(found):
         stem = re.sub(r"[^\w.-]+", "_", each.id.removesuffix(Path(each.id).suffix)).strip("._")[-60:] or "picture"
         name = f"{at:04d}-{stem}"
-        each.save(out, name)
+        for kind, blob in each.files().items():
+            storage.write_atomic(out / f"{name}{kind}", blob)
         storage.write_atomic(out / f"{name}.jpg", _small(overlay(each.square, each.heat)))
         listed.append({**each.facts(), "file": name})
     storage.write_json(out / "explain.json", {"explanations": listed, "randomised": dict(tested)})

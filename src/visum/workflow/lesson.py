@@ -227,7 +227,7 @@ def objective(
             way, alpha = ways[int(draw.integers(len(ways)))] if len(ways) > 1 else ways[0]
             return way(x, t, alpha, draw)
 
-        wanted = objectives.premixed(asked, mix)
+        wanted = objectives.mixed(asked, mix)
     return asked, objectives.sparse(wanted, tuning.l1) if tuning.l1 else wanted
 
 

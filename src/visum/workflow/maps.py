@@ -16,9 +16,8 @@ from visum.errors import ModelError, UnreadableImage, UsageError
 from visum.explain import attention, attribution, faithfulness, randomised
 from visum.explain.subject import Subject, evidence
 from visum.models import predict as running
-from visum.models.compiled import BATCH
 from visum.runtime import Step, no_step
-from visum.types import Bundle, Column, Explanation, Floats, Integers, Pixels, Predictions, column, probabilities
+from visum.types import Bundle, Explanation, Floats, Pixels, probabilities, said
 
 GROUP = 16
 """Pictures that are explained together."""
@@ -31,10 +30,10 @@ Asked = tuple[str, Any, str | None, str | None]
 
 def explained(
     pictures: Iterable[Asked],
-    model: running.Model,
+    b: Bundle,
+    method: str,
+    subject: Subject,
     *,
-    method: str = attribution.AUTO,
-    layer: str = "",
     proof: bool = True,
     extra_formats: Collection[str] = (),
     seed: int = 0,
@@ -43,21 +42,27 @@ def explained(
 ) -> Iterator[Explanation]:
     """Explanations one after the other, in bounded memory; files that are no pictures go to ``unreadable``, where it is given.
 
+    Args:
+        pictures: in order.
+        b: the bundle that answers.
+        method, subject: of ``questioned``.
+        proof: judge each map.
+        extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
+        seed: of masks.
+        step: told of finished pictures.
+        unreadable: takes files that are no pictures.
+
     Raises:
-        UsageError: no such method or class, or what this method or this bundle cannot do.
-        ModelError: no such layer, or pictures too small for the method.
+        UsageError: no such class, or what this method cannot do.
         UnreadableImage: a file that is no picture.
     """
-    b = model.bundle
-    subject = questioned(model, method, layer, seed)
-    chosen, subject = attribution.resolve(method, subject)
-    explainer = attribution.EXPLAINERS[chosen]
+    explainer = attribution.EXPLAINERS[method]
 
     def seen(one: Asked) -> Seen | UnreadableImage:
         name, picture, target, contrast = one
         if contrast is not None and not explainer.classes:
             raise UsageError(
-                f"--contrast with --method {chosen}, whose map is the same for every class",
+                f"--contrast with --method {method}, whose map is the same for every class",
                 allowed=", ".join(each for each, other in attribution.EXPLAINERS.items() if other.classes),
                 next=f"--method {attribution.BEST}",
             )
@@ -80,19 +85,19 @@ def explained(
                 next="--target with another class, or another --contrast",
             )
         heats = explainer.run(subject, squares, targets, others)
-        p = calibrated(b, logits)
+        p = probabilities(said(b, logits))
         for (name, square, _, other), heat, k, row in zip(group, heats, targets, p, strict=True):
             told = faithfulness.judge(square, heat, _evidence(subject, b, int(k), other), seed=seed) if proof else None
             numbers = {key: value for key, value in asdict(told).items() if key != "verdict"} if told else {}
             versus, heads = b.classes[other] if other >= 0 else "", None
-            if chosen == "attention" and subject.network is not None:
+            if method == "attention" and subject.network is not None:
                 heads = attention.heads(subject.network, square)[1][-1]
             word = told.verdict if told else ""
             yield Explanation(
                 name,
                 np.asarray(heat, np.float32),
                 square,
-                chosen,
+                method,
                 b.classes[int(k)],
                 versus,
                 float(row[int(k)]),
@@ -120,8 +125,14 @@ def _grouped(items: Iterable[Seen | UnreadableImage], unreadable: list[Unreadabl
         yield group
 
 
-def questioned(model: running.Model, method: str, layer: str, seed: int) -> Subject:
-    """The bundle as explainers ask it; torch is loaded only where the method may need gradients."""
+def questioned(model: running.Model, method: str, layer: str, seed: int) -> tuple[str, Subject]:
+    """The method that a name stands for, and the bundle as explainers ask it; torch is loaded only where the method may need
+    gradients.
+
+    Raises:
+        UsageError: no such method, or one that this bundle cannot do.
+        ModelError: no such layer, or pictures too small for the method.
+    """
     b, network = model.bundle, None
     plain = method in attribution.EXPLAINERS and not attribution.EXPLAINERS[method].gradients
     if not plain and b.architecture.get("kind") == "probe":
@@ -142,20 +153,20 @@ def questioned(model: running.Model, method: str, layer: str, seed: int) -> Subj
             next="visum explain with one of its members",
         )
 
-    def answer(squares: Pixels) -> Floats:
-        parts = [squares[at : at + BATCH] for at in range(0, len(squares), BATCH)]
-        return np.concatenate(list(in_order(model.logits, parts)))
-
-    return Subject(answer, b.task, b.preprocess.background, network, layer, seed)
+    return attribution.resolve(method, Subject(model.many, b.task, b.preprocess.background, network, layer, seed))
 
 
-def sanity(found: Sequence[Explanation], model: running.Model, seed: int = 0) -> dict[str, float]:
-    """``randomised.cascade`` of the first pictures; {} of a method that asks for answers only, which has no weights to draw."""
+def sanity(found: Sequence[Explanation], classes: Sequence[str], subject: Subject) -> dict[str, float]:
+    """``randomised.cascade`` of the first pictures; {} of a method that asks for answers only, which has no weights to draw.
+
+    Args:
+        found: explanations.
+        classes: of the bundle.
+        subject: that they were made with.
+    """
     few = found[:SANITY]
     if not few or not attribution.EXPLAINERS[few[0].method].gradients:
         return {}
-    subject = questioned(model, few[0].method, few[0].layer, seed)
-    classes = model.bundle.classes
     return randomised.cascade(
         attribution.EXPLAINERS[few[0].method].run,
         subject,
@@ -176,13 +187,6 @@ def number(classes: Sequence[str], name: str, flag: str) -> int:
     near = difflib.get_close_matches(name, classes, 1, 0.3) or [classes[0]]
     shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
     raise UsageError(f"no class is called {name!r}", allowed=shown, next=f"{flag} {near[0]}")
-
-
-def calibrated(b: Bundle, logits: Floats) -> Floats:
-    """Probabilities float32 ``[N, K]``."""
-    ids: Column = column([""] * len(logits))
-    none: Integers = np.zeros(0, np.int64)
-    return probabilities(Predictions(ids, logits, none, b.classes, b.task, "", b.temperature))
 
 
 def _evidence(subject: Subject, b: Bundle, target: int, contrast: int) -> Callable[[Pixels], Floats]:

@@ -38,7 +38,6 @@ class Monitoring:
         sequential: test over labelled pictures one after the other; None without labels.
         reference: what was compared with.
         classes: each answer's pictures compared with the reference's.
-        reference: what was compared with.
         sample: the pictures as what was compared.
         ids: str ``[N]``, of the pictures; windows count positions in it.
         times: float64 ``[N]``, seconds since 1970; NaN where unknown.
@@ -163,7 +162,7 @@ def monitor(
         windows = (
             stream.cut(times, size)
             if size is not None
-            else [stream.Window(*_span(times), np.argsort(times, kind="stable"))]
+            else [stream.Window(*stream.span(times), np.argsort(times, kind="stable"))]
         )
         each = stream.judge(against, seen, windows, alpha=alpha, seed=seed)
         overall = each[0] if len(windows) == 1 else separate.judge(against, seen, alpha=alpha, seed=seed)
@@ -205,11 +204,6 @@ def monitor(
             made = replace(made, page=drifted.write(made, shipped, out))
     storage.evict()
     return replace(made, seconds=stages.seconds())
-
-
-def _span(times: NDArray[np.float64]) -> tuple[float, float]:
-    known = times[np.isfinite(times)]
-    return (float(known.min()), float(known.max())) if len(known) else (float("nan"), float("nan"))
 
 
 def _truth(table: Manifest, labelled: bool) -> NDArray[np.int64] | None:

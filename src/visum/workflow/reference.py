@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from visum.errors import BundleError, NotEnoughData
 from visum.judge import promise
-from visum.judge.drift import power
 from visum.judge.drift import sample as drift
 from visum.models import predict as running
 from visum.runtime import Step, no_step
@@ -227,18 +226,3 @@ def sample(
     a = arrays_of(bundle)
     scores = strangeness(bundle, features, said.logits) if "strange" in a else None
     return drift.sample(against, project(a, features), said.logits, labels, scores)
-
-
-def self_check(
-    bundle: Bundle, embeddings: NDArray[np.floating[Any]], predictions: Predictions
-) -> dict[str, Any] | None:
-    """``judge.drift.power.self_check_block`` of a bundle's test pictures; None where the bundle has no reference.
-
-    Args:
-        embeddings: what ``features`` gives of the rows of ``predictions``, ``[N, D]``.
-        predictions: of the test split, with labels.
-    """
-    if NOTE not in bundle.notes:
-        return None
-    points = project(arrays_of(bundle), embeddings)
-    return power.self_check_block(of(bundle), points, predictions)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from visum.data import load, sources
 from visum.data.pixels import fit
 from visum.errors import DataError, ModelError, NotEnoughData, UsageError
 from visum.models import predict as running
-from visum.models.compiled import BATCH
 from visum.models.ensemble import members_of
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
@@ -147,13 +145,5 @@ def lead(shipped: Bundle) -> Floats:
 
 def answering(model: running.Model) -> Callable[[Pixels], Floats]:
     """Squares uint8 ``[N, S, S, 3]``, any N → logits float32 ``[N, K]`` whose largest is the answer, by the compiled engine."""
-    from visum.data.load import in_order
-
-    model_, shift = replace(model), lead(model.bundle)
-
-    def ask(squares: Pixels) -> Floats:
-        parts = [squares[start : start + BATCH] for start in range(0, len(squares), BATCH)]
-        told: list[NDArray[np.float32]] = list(in_order(model_.logits, parts))
-        return np.concatenate(told) + shift
-
-    return ask
+    shift = lead(model.bundle)
+    return lambda squares: model.many(squares) + shift

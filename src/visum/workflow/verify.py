@@ -13,7 +13,7 @@ from visum.models import predict as running
 from visum.ship import verify as proof
 from visum.ship.export import folder, replay
 from visum.ship.verify import Verification
-from visum.types import Bundle, Floats, Predictions, column, probabilities
+from visum.types import Bundle, Floats, probabilities, said
 from visum.workflow import ready
 
 TOLERANCE = 0.02
@@ -45,14 +45,6 @@ def verify(bundle: str | Path, *, engine: str = "auto", tolerance: float | None 
         if bad := [each for each in found if not isinstance(each, np.ndarray)]:
             raise bad[0]
         logits = np.stack([each for each in found if isinstance(each, np.ndarray)])
-        said = Predictions(
-            column([""] * len(images)),
-            logits,
-            np.zeros(0, np.int64),
-            shipped.classes,
-            shipped.task,
-            temperature=shipped.temperature,
-        )
-        return probabilities(said)
+        return probabilities(said(shipped, logits))
 
     return proof.verify(bundle, answers, tolerance=tolerance or TOLERANCE)

@@ -69,7 +69,7 @@ def cut(times: NDArray[np.float64], size: int | float) -> list[Window]:
         _check(count, str(size))
         edges = [*range(0, size * count, size), len(order)]
         parts = [order[a:b] for a, b in pairwise(edges)]
-        return [Window(*_ends(times[part]), part) for part in parts]
+        return [Window(*span(times[part]), part) for part in parts]
     if np.isnan(times).any():
         raise UsageError(
             f"{int(np.isnan(times).sum()):,} of {len(times):,} pictures have no time, so that windows of time are none",
@@ -82,7 +82,8 @@ def cut(times: NDArray[np.float64], size: int | float) -> list[Window]:
     return [Window(number * size, (number + 1) * size, order[at == number]) for number in range(first, last + 1)]
 
 
-def _ends(times: NDArray[np.float64]) -> tuple[float, float]:
+def span(times: NDArray[np.float64]) -> tuple[float, float]:
+    """First and last time that is known; NaN without any."""
     known = times[np.isfinite(times)]
     return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
 

@@ -11,7 +11,7 @@ from visum.data.pixels import fit_batch
 from visum.models import ensemble as joining
 from visum.models import predict
 from visum.models.compiled import BATCH
-from visum.types import Bundle, Floats, Pixels, Predictions, Preprocess, column
+from visum.types import Bundle, Floats, Pixels, Preprocess, said
 from visum.types import probabilities as calibrated
 
 ENGINE = "onnxruntime"
@@ -26,11 +26,7 @@ def probabilities(bundle: Bundle, pictures: Sequence[Pixels]) -> Floats:
         z = joining.combined(bundle, [member.bundle for member in model.members], told)
     else:
         z = _logits(model, pictures)
-    return calibrated(
-        Predictions(
-            column([""] * len(z)), z, np.zeros(0, np.int64), bundle.classes, bundle.task, "", bundle.temperature
-        )
-    )
+    return calibrated(said(bundle, z))
 
 
 def _logits(model: predict.Model, pictures: Sequence[Pixels]) -> Floats:
