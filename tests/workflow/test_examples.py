@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from visum.errors import ModelError, UsageError
-from visum.workflow import examples, insight
+from visum.workflow import examples, origin
 
 if TYPE_CHECKING:
     from visum.workflow.outcome import Run
@@ -73,8 +73,8 @@ def test_classical_bundles_have_no_neighbours(
 ) -> None:
     from dataclasses import replace
 
-    plain = insight.bundle(network_run.folder)
-    monkeypatch.setattr(insight, "bundle", lambda _: replace(plain, architecture={"kind": "classical"}))
+    plain = origin.opened(network_run.folder)
+    monkeypatch.setattr(origin, "opened", lambda _: replace(plain, architecture={"kind": "classical"}))
     with pytest.raises(ModelError, match="classical model"):
         examples.explain_examples(network_run.folder, some(split_digits, "test"))
     with pytest.raises(ModelError, match="classical model"):

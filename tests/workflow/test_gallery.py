@@ -12,7 +12,7 @@ from visum.errors import UsageError
 from visum.ship import gallery
 from visum.types import Manifest, in_split
 from visum.workflow import gallery as making
-from visum.workflow import insight
+from visum.workflow import origin
 
 if TYPE_CHECKING:
     from visum.workflow.outcome import Run
@@ -22,7 +22,7 @@ def test_holds_train_alone_and_is_made_once(network_run: Run) -> None:
     path = making.prepared(network_run.folder)
     held, table = gallery.read(path), Manifest.load(network_run.folder / "manifest.parquet")
     assert set(held.digests) == set(table.sha256[in_split(table, "train")].tolist())
-    assert held.space == gallery.space_of(insight.bundle(network_run.folder))
+    assert held.space == gallery.space_of(origin.opened(network_run.folder))
     np.testing.assert_allclose(np.linalg.norm(held.vectors, axis=1), 1, atol=2e-3)
     assert all(jpeg[:2] == b"\xff\xd8" for jpeg in held.jpegs.values())
     stamp = path.stat().st_mtime_ns

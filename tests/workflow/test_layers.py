@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from visum.errors import ModelError, NotEnoughData
-from visum.workflow import insight, layers
+from visum.workflow import insight, layers, origin
 
 if TYPE_CHECKING:
     from visum.workflow.outcome import Run
@@ -71,8 +71,8 @@ def test_classical_bundles_have_no_layers(
 ) -> None:
     from dataclasses import replace
 
-    plain = insight.bundle(network_run.folder)
+    plain = origin.opened(network_run.folder)
     for kind, words in (("classical", "classical model"), ("ensemble", "ensemble")):
-        monkeypatch.setattr(insight, "bundle", lambda _, kind=kind: replace(plain, architecture={"kind": kind}))
+        monkeypatch.setattr(origin, "opened", lambda _, kind=kind: replace(plain, architecture={"kind": kind}))
         with pytest.raises(ModelError, match=words):
             layers.explain_layers(network_run.folder, split_digits)

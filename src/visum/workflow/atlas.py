@@ -15,7 +15,7 @@ from visum.models import stages as inside
 from visum.models.embed import embed
 from visum.runtime import Stages
 from visum.types import Column, Integers, rows, targets
-from visum.workflow import insight, ready
+from visum.workflow import insight, origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.thumbnails import thumbnails
 
@@ -88,7 +88,7 @@ def explain_map(
         raise UsageError(f"method is {method!r}", allowed=", ".join(projection.PROJECTIONS), next="method tsne")
     stages = Stages()
     with stages.stage("read"):
-        shipped = insight.bundle(bundle)
+        shipped = origin.opened(bundle)
         inside.check(shipped, "--map")
         table = insight.labelled(data, shipped)
         held = table.splits == "validation"
@@ -111,5 +111,5 @@ def explain_map(
         from visum.explain import map_page
 
         picture = thumbnails(table, shipped.preprocess)
-        insight.write_page(out, "map.html", map_page.page(found, insight.shown(bundle), picture))
+        insight.write_page(out, "map.html", map_page.page(found, origin.name(bundle), picture))
     return found

@@ -16,7 +16,7 @@ from visum.models import differentiable, folded
 from visum.runtime import Stages
 from visum.ship.report import attack as pages
 from visum.types import Bundle, Pixels
-from visum.workflow import ready
+from visum.workflow import origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.sample import Sample, answering, lead, sample
 
@@ -129,7 +129,7 @@ def attack(
         classifier = black_box(taken) if blind else white_box(taken.bundle)
         x, y = tensors(taken)
     made = judge.assess(classifier, x, y, ball, names, seed=seed, stage=stages.stage)
-    facts = _facts(made, taken, epsilon, bundle.resolve().name)
+    facts = _facts(made, taken, epsilon, origin.name(bundle))
     if not no_alarm and not blind:
         from visum.judge.attack import masking
 

@@ -18,7 +18,7 @@ from visum.judge.intervals import share, wilson
 from visum.runtime import Stages
 from visum.ship.report import certificate as pages
 from visum.types import Floats
-from visum.workflow import ready
+from visum.workflow import origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.sample import Sample, answering, sample
 
@@ -124,7 +124,7 @@ def certify(
             stage.step(1)
     radii = np.linspace(0, judge.largest(sigma, draws, alpha), STEPS)[:-1]
     held = _attacked(taken, radii[1::2], sigma, draws, alpha, seed, stages) if attacked else {}
-    facts = _facts(taken, found, plain, radii, held, bundle.resolve().name)
+    facts = _facts(taken, found, plain, radii, held, origin.name(bundle))
     facts |= {"sigma": sigma, "draws": draws, "alpha": alpha, "largest": judge.largest(sigma, draws, alpha)}
     facts["seconds"] = round(stages.seconds(), 1)
     storage.write_json(out / "certificate.json", facts)

@@ -18,7 +18,7 @@ from visum.models import stages as inside
 from visum.models.embed import embed
 from visum.runtime import Stages
 from visum.types import Bundle, Floats, Integers, Manifest, decisions, probabilities, said, targets
-from visum.workflow import insight, ready
+from visum.workflow import insight, origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.thumbnails import thumbnails
 
@@ -128,7 +128,7 @@ def explain_examples(
     ready.check_machine()
     stages = Stages()
     with stages.stage("read"):
-        shipped = insight.bundle(bundle)
+        shipped = origin.opened(bundle)
         inside.check(shipped, "--neighbours")
         table = sources.images(list(paths))
         known = insight.training(bundle, data, shipped)
@@ -162,7 +162,7 @@ def explain_examples(
 
         pictures = thumbnails(table, shipped.preprocess)
         others = thumbnails(bank.table, shipped.preprocess)
-        page = examples_page.neighbours(found[:MOST], len(found), insight.shown(bundle), len(bank.x), pictures, others)
+        page = examples_page.neighbours(found[:MOST], len(found), origin.name(bundle), len(bank.x), pictures, others)
         insight.write_page(out, "examples.html", page)
     return found
 
@@ -251,7 +251,7 @@ def explain_prototypes(
     ready.check_machine()
     stages = Stages()
     with stages.stage("read"):
-        shipped = insight.bundle(bundle)
+        shipped = origin.opened(bundle)
         inside.check(shipped, "--prototypes")
         known = insight.training(bundle, data, shipped)
     bank = _bank(known, running.Model(shipped, engine), stages, extra_formats)
@@ -276,7 +276,7 @@ def explain_prototypes(
         from visum.explain import examples_page
 
         pictures = thumbnails(bank.table, shipped.preprocess)
-        page = examples_page.prototypes(found[:MOST], len(found), insight.shown(bundle), len(bank.x), pictures)
+        page = examples_page.prototypes(found[:MOST], len(found), origin.name(bundle), len(bank.x), pictures)
         insight.write_page(out, "prototypes.html", page)
     return found
 

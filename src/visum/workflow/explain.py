@@ -64,7 +64,7 @@ def explain_images(
         UnreadableImage: none of the files is a picture; those that are not are left out beside others that are.
     """
     ready.check_settings("explain", engine=engine, extra_formats=extra_formats)
-    model = running.Model(read(bundle), engine)
+    model = running.Model(origin.opened(bundle), engine)
     for flag, name in (("--target", target), ("--contrast", contrast)):
         if name is not None:
             maps.number(model.bundle.classes, name, flag)  # before anything is compiled
@@ -72,8 +72,7 @@ def explain_images(
     asked = [(name, location(table, row), target, contrast) for row, name in enumerate(table.ids)]
     found, tested = _made(asked, model, method, layer, proof, extra_formats, seed)
     if out is not None:
-        title = Path(bundle).resolve().name if Path(bundle).exists() else str(bundle)
-        write(found, Path(out), title, tested)
+        write(found, Path(out), origin.name(bundle), tested)
     return found
 
 
@@ -119,20 +118,13 @@ def explain_mistakes(
     if wrong and not asked:
         raise UsageError(f"the images of {run} are not at {table.root} any more", next="put them back, or name files")
     found, tested = _made(asked, model, method, layer, proof, ("TIFF", "AVIF", "HEIC"), seed)
-    write(found, folder / FOLDER, folder.resolve().name, tested)
+    write(found, folder / FOLDER, origin.name(folder), tested)
     report.write(folder, thumbnail=thumbnails(table, model.bundle.preprocess))
     return found
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {"maps": explain_images, "mistakes": explain_mistakes}
 """What ``visum explain`` can be asked: maps of files; without files, maps of a run's worst mistakes."""
-
-
-def read(bundle: str | Path) -> Bundle:
-    """A bundle's folder, or ``"imagenet"``."""
-    if str(bundle) == "imagenet" and not Path(bundle).is_dir():
-        return running.imagenet()
-    return bundles.read(bundle)
 
 
 def _sides(wrong: Mapping[str, Any], b: Bundle) -> tuple[str | None, str | None]:

@@ -21,7 +21,7 @@ from visum.models import stages as inside
 from visum.models.embed import embed
 from visum.runtime import Stages
 from visum.types import Bundle, Floats, Manifest, Pixels, rows
-from visum.workflow import insight, ready
+from visum.workflow import insight, origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.thumbnails import thumbnails
 
@@ -118,7 +118,7 @@ def explain_features(
         raise UsageError(f"steps is {steps}", allowed="1 or more", next=f"steps={visualise.STEPS}")
     stages = Stages()
     with stages.stage("read"):
-        shipped = insight.bundle(bundle)
+        shipped = origin.opened(bundle)
         inside.check(shipped, "--visualise" if wanted else "--filters")
         torch.set_num_threads(runtime.threads())
         network = differentiable.of_bundle(shipped)
@@ -151,7 +151,7 @@ def explain_features(
         first, kernels = "", np.zeros((0, 1, 1, 3), np.float32)
     features = Features(first, kernels, found)
     if out is not None:
-        _write(features, out, insight.shown(bundle), shipped, table)
+        _write(features, out, origin.name(bundle), shipped, table)
     return features
 
 

@@ -16,7 +16,7 @@ from visum.models.embed import embed
 from visum.runtime import Stages
 from visum.ship import gallery
 from visum.types import rows, targets
-from visum.workflow import insight, ready
+from visum.workflow import insight, origin, ready
 from visum.workflow.thumbnails import thumbnails
 
 MOST = 5000
@@ -33,7 +33,7 @@ def prepared(run: Path, engine: str = "auto") -> Path:
     stages = Stages()
     path = run / gallery.FILE
     with stages.stage("read"):
-        shipped = insight.bundle(run)
+        shipped = origin.opened(run)
         inside.check(shipped, "--neighbours")
         space = gallery.space_of(shipped)
         if not (run / "manifest.parquet").is_file():

@@ -12,19 +12,10 @@ from visum import storage
 from visum.data import load, sources
 from visum.errors import NotEnoughData, UnreadableImage, UsageError
 from visum.explain import panels
-from visum.models import predict as running
 from visum.runtime import Stages
-from visum.ship import bundle as bundles
 from visum.ship.report import frame
 from visum.types import Bundle, Integers, Manifest, Preprocess, Split, in_split, rows, targets
 from visum.workflow import origin, ready
-
-
-def bundle(place: str | Path) -> Bundle:
-    """A bundle's folder, or ``"imagenet"``."""
-    if str(place) == "imagenet" and not Path(place).is_dir():
-        return running.imagenet()
-    return bundles.read(place)
 
 
 def labelled(data: str | Path, shipped: Bundle) -> Manifest:
@@ -105,14 +96,6 @@ def write_page(out: Path, name: str, page: panels.Page) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     storage.write_atomic(path, panels.text(page, frame.house()))
     return path
-
-
-def shown(place: str | Path) -> str:
-    """A bundle's name on a page."""
-    if not Path(place).exists():
-        return str(place)
-    path = Path(place).resolve()
-    return path.parent.name if path.name == "bundle" else path.name
 
 
 def plain(value: Any) -> Any:

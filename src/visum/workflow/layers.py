@@ -155,11 +155,11 @@ def explain_layers(
     ready.check_machine()
     stages = Stages()
     with stages.stage("read"):
-        shipped = insight.bundle(bundle)
+        shipped = origin.opened(bundle)
         inside.check(shipped, "--layers")
         other = None
         if against is not None:
-            other = insight.bundle(against)
+            other = origin.opened(against)
             inside.check(other, "--against")
         table = insight.labelled(data, shipped)
     ground = _ground(table, bundle, shipped, most, seed, stages, extra_formats)
@@ -196,8 +196,8 @@ def explain_layers(
     if out is not None:
         from visum.explain import layers_page
 
-        name = insight.shown(bundle)
-        second = insight.shown(against) if against is not None else ""
+        name = origin.name(bundle)
+        second = origin.name(against) if against is not None else ""
         insight.write_page(out, "layers.html", layers_page.page(found, name, second))
     return found
 

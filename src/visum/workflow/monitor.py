@@ -20,7 +20,7 @@ from visum.models import predict as running
 from visum.runtime import Stages
 from visum.ship import bundle as bundles
 from visum.types import Bundle, Column, Manifest, in_split, rows, targets
-from visum.workflow import drifted, incoming, ready
+from visum.workflow import drifted, incoming, origin, ready
 from visum.workflow import reference as references
 from visum.workflow.checked import checked
 
@@ -191,7 +191,7 @@ def monitor(
         ids,
         times,
         table,
-        Path(bundle).resolve().name,
+        origin.name(bundle),
         labelled,
         timed,
         tuple(unreadable),

@@ -12,10 +12,30 @@ from typing import Any
 import numpy as np
 
 from visum.errors import StorageError
-from visum.types import Manifest, column, in_split, rows
+from visum.models import predict as running
+from visum.ship import bundle as bundles
+from visum.types import Bundle, Manifest, column, in_split, rows
 
 SNAPSHOTS = "snapshots"
 """Folder of a run in which the networks at the end of each round of the schedule lie, numbered from 1."""
+
+
+IMAGENET = "imagenet"
+"""The packaged network, where a bundle's folder may be given."""
+
+
+def opened(place: str | Path) -> Bundle:
+    """A bundle (or the bundle inside a run folder), checked against its own digests; ``"imagenet"`` for the packaged network."""
+    packaged = str(place) == IMAGENET and not Path(place).is_dir()
+    return running.imagenet() if packaged else bundles.read(place)
+
+
+def name(place: str | Path) -> str:
+    """What people call a bundle: its folder, or that of its run where the folder says no more than bundle."""
+    if not Path(place).exists():
+        return str(place)
+    path = Path(place).resolve()
+    return path.parent.name if path.name == "bundle" and path.parent.name else path.name
 
 
 def table(bundle: Path) -> Manifest | None:

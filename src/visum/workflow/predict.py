@@ -18,17 +18,13 @@ from visum.judge.promise import UNKNOWN, UNSURE, Promises, asked
 from visum.models import predict as running
 from visum.models import uncertain
 from visum.runtime import Step, no_step
-from visum.ship import bundle as bundles
 from visum.types import Bundle, Floats, Manifest, Pixels, Predictions, Preprocess, decisions, probabilities
-from visum.workflow import ready
+from visum.workflow import origin, ready
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     One = str | Path | bytes | NDArray[Any] | Image
-
-IMAGENET = "imagenet"
-"""Given instead of a bundle's folder: the packaged network with its own 1,000 classes."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +199,7 @@ def load(
         NotEnoughData: too few validation images for what is to be promised, with the number needed.
     """
     ready.check_settings("predict", engine=engine)
-    packaged = str(bundle) == IMAGENET and not Path(bundle).is_dir()
-    read = running.imagenet() if packaged else bundles.read(bundle)
+    read = origin.opened(bundle)
     promises = asked(read, coverage=coverage, each_class=each_class, target_error=target_error, unknown=unknown)
     if mc_dropout and (coverage is not None or target_error is not None or unknown):
         raise UsageError(

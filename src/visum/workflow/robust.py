@@ -27,7 +27,7 @@ from visum.runtime import Stages, Step, no_step
 from visum.ship import bundle as bundles
 from visum.ship.report import corruption as pages
 from visum.types import Floats, Manifest, Predictions, Preprocess, decisions, rows, targets
-from visum.workflow import judged, ready
+from visum.workflow import judged, origin, ready
 from visum.workflow.checked import checked
 from visum.workflow.clock import Clock
 
@@ -287,7 +287,7 @@ def corrupt_images(
             step=stage.step,
         )
         stage.detail = f"{block['n']:,} of {block['of']:,} images, {len(kinds)} kinds"
-    facts = {**block, "bundle": bundle.resolve().name, "split": chosen}
+    facts = {**block, "bundle": origin.name(bundle), "split": chosen}
     storage.write_json(out / "corruption.json", facts)
     page = out / "corruption.html"
     storage.write_atomic(page, pages.text(facts))

@@ -129,7 +129,7 @@ def run(
     return {
         "visum": __version__,
         "bundle": {
-            "name": called(bundle),
+            "name": origin.name(bundle),
             "digest": digest(model.bundle),
             "classes": list(model.bundle.classes),
         },
@@ -142,12 +142,6 @@ def run(
         "steps": blocks,
         "seconds": round(stages.seconds(), 2),
     }
-
-
-def called(bundle: Path) -> str:
-    """What people call a bundle: its folder, or that of its run where the folder says no more than bundle."""
-    place = bundle.resolve()
-    return place.parent.name if place.name == "bundle" and place.parent.name else place.name
 
 
 def _accuracy(context: Context) -> dict[str, float]:
