@@ -49,7 +49,7 @@ def test_its_head_is_what_it_answers_after_training(suffix: nn.Module) -> None:
     optimiser.step()
     with torch.no_grad():
         head, seen = model.arrays(), model.suffix(maps()).numpy()
-        np.testing.assert_allclose(model(maps()).numpy(), seen @ head["weight"] + head["bias"], atol=2e-3)
+        np.testing.assert_allclose(model(maps()).numpy(), seen @ head["weight"] + head["bias"], rtol=1e-5, atol=2e-3)
 
 
 def trainable(model: nn.Module) -> set[str]:

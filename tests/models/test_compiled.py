@@ -24,8 +24,8 @@ from visum.models.weights import Backbone
 from visum.types import Floats, Pixels
 
 SIZE = 64
-CLOSE = {"float32": 1e-3, "bfloat16": 5e-2}
-"""Largest difference between engines, as a share of the largest embedding value."""
+CLOSE = {"float32": 1e-3, "bfloat16": 8e-2}
+"""Largest difference between engines, as a share of the embeddings' length."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def expected(backbone: Backbone, squares: Pixels) -> Floats:
 
 def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
     assert a.shape == b.shape
-    return float(np.abs(a - b).max() / np.abs(b).max())
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def whole(engine: compiled.Engine, pictures: Pixels, *sizes: int) -> Floats:
@@ -85,7 +85,7 @@ def test_engines_agree_with_timm(engine: compiled.Engine, squares: Pixels, expec
 def test_a_picture_is_told_the_same_however_batches_are_cut(engine: compiled.Engine, squares: Pixels) -> None:
     found, alone = whole(engine, squares, 1, 8, 3, 2, 1, 1, 2), whole(engine, squares, *[1] * 18)
     assert apart(found, alone) < CLOSE[engine.precision]
-    between = np.abs(alone[:, None] - alone[None]).max(2) / np.abs(alone).max()
+    between = np.sqrt(2) * np.linalg.norm(alone[:, None] - alone[None], axis=2) / np.linalg.norm(alone)
     assert between[~np.eye(18, dtype=bool)].min() > 2 * CLOSE[engine.precision]  # or a mix-up would go unseen
 
 

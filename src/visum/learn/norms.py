@@ -110,7 +110,7 @@ def _convolved(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tenso
     padding, same = c.padding, _timm()[0]
     if type(c) is same:
         x, padding = _padded(x, c), (0, 0)
-    if depthwise.suits(c.in_channels, c.out_channels, c.groups, c.kernel_size, c.dilation):
+    if depthwise.suits(c.in_channels, c.out_channels, c.groups, c.dilation):
         vertical, horizontal = padding
         if vertical or horizontal:
             x = nn.functional.pad(x, (horizontal, horizontal, vertical, vertical))

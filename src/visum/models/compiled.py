@@ -175,26 +175,38 @@ def _refusal(what: str, error: Exception) -> ModelError:
     return ModelError(f"{what}: {why}", next="another --size, --engine torch, or another --backbone")
 
 
-def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
-    """OpenVINO: one stream per core, each with a request of its own; bfloat16 where the CPU computes in it."""
+def loaded(network: Any, **further: str) -> tuple[Any, str]:
+    """A graph of OpenVINO's ready to run on this processor, and the precision that it computes in.
+
+    One stream per core; bfloat16 where the processor multiplies it.
+
+    Args:
+        network: with its shapes settled.
+        further: more properties of OpenVINO's.
+    """
     from openvino import Core, Type
     from openvino import properties as ov
 
     core = Core()
     precision = "bfloat16" if "BF16" in core.get_property("CPU", ov.device.capabilities) else "float32"
-    network = core.read_model(graph(backbone, preprocess))
+    properties = {
+        ov.hint.inference_precision: Type.bf16 if precision == "bfloat16" else Type.f32,
+        ov.num_streams: threads(),
+        ov.inference_num_threads: threads(),
+        # a pinned stream would wait for the core on which another thread decodes
+        ov.hint.enable_cpu_pinning: False,
+        **further,
+    }
+    return core.compile_model(network, "CPU", properties), precision
+
+
+def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
+    """OpenVINO: one stream per core, each with a request of its own; bfloat16 where the CPU computes in it."""
+    from openvino import Core
+
+    network = Core().read_model(graph(backbone, preprocess))
     network.reshape([BATCH, preprocess.size, preprocess.size, 3])
-    compiled = core.compile_model(
-        network,
-        "CPU",
-        {
-            ov.hint.inference_precision: Type.bf16 if precision == "bfloat16" else Type.f32,
-            ov.num_streams: threads(),
-            ov.inference_num_threads: threads(),
-            # a pinned stream would wait for the core on which another thread decodes
-            ov.hint.enable_cpu_pinning: False,
-        },
-    )
+    compiled, precision = loaded(network)
     idle: SimpleQueue[tuple[Any, Pixels, Floats]] = SimpleQueue()
     for _ in range(threads()):
         request = compiled.create_infer_request()

@@ -34,24 +34,11 @@ def engine(backbone: Backbone, preprocess: Preprocess, name: str = "auto") -> En
 
 def openvino(backbone: Backbone, preprocess: Preprocess) -> Engine:
     """OpenVINO with a batch of 1 to ``MOST``: one stream per core, bfloat16 where the CPU computes in it."""
-    from openvino import Core, Dimension, Type
-    from openvino import properties as ov
+    from openvino import Core, Dimension
 
-    core = Core()
-    precision = "bfloat16" if "BF16" in core.get_property("CPU", ov.device.capabilities) else "float32"
-    network = core.read_model(compiled.graph(backbone, preprocess))
+    network = Core().read_model(compiled.graph(backbone, preprocess))
     network.reshape([Dimension(1, MOST), preprocess.size, preprocess.size, 3])
-    program = core.compile_model(
-        network,
-        "CPU",
-        {
-            ov.hint.inference_precision: Type.bf16 if precision == "bfloat16" else Type.f32,
-            ov.num_streams: threads(),
-            ov.inference_num_threads: threads(),
-            ov.hint.enable_cpu_pinning: False,  # as in ``compiled``
-            ov.cache_dir: str(storage.cache_folder() / "openvino"),
-        },
-    )
+    program, precision = compiled.loaded(network, CACHE_DIR=str(storage.cache_folder() / "openvino"))
     idle: SimpleQueue[tuple[Any, Pixels]] = SimpleQueue()
     square = (preprocess.size, preprocess.size, 3)
     for _ in range(threads()):

@@ -161,7 +161,7 @@ def course(ground: Ground, tuning: Tuning, left: float | None, cuts: tuple[str, 
             if cut == candidates[-1]:
                 raise
             continue
-        front, step = _costs(ground, halves, whole, batch_size(ground, tuning))
+        front, step = _costs(ground, halves, whole, tuning)
         step *= harden.passes(tuning.harden, tuning.harden_steps)
         kept = storage.cache_limit() // 2 // (2 * n * math.prod(halves.shape))  # views whose maps the store may hold
 
@@ -196,17 +196,20 @@ def batch_size(ground: Ground, tuning: Tuning) -> int:
     return tuning.batch or (SCRATCH_BATCH if ground.untrained else BATCH)
 
 
-def _costs(ground: Ground, halves: Any, whole: float, batch: int) -> tuple[float, float]:
+def _costs(ground: Ground, halves: Any, whole: float, tuning: Tuning) -> tuple[float, float]:
     """Seconds per image of the compiled prefix, augmentation included, and of a training step of the suffix.
 
     Args:
         whole: seconds per image of the whole network, compiled. The prefix has the share of it that it has in eager PyTorch.
-        batch: pictures in one step.
+        tuning: pictures in one step, and the precision of it.
     """
     import torch
 
+    from visum.learn import device, norms
+
     torch.set_num_threads(threads())
-    size = ground.preprocess.size
+    size, batch = ground.preprocess.size, batch_size(ground, tuning)
+    on = device.chosen(tuning.device, tuning.precision)
     pixels = torch.zeros(8, size, size, 3, dtype=torch.uint8)
     x = torch.zeros(batch, *halves.shape).to(memory_format=torch.channels_last)
     suffix = halves.suffix.to(memory_format=torch.channels_last)
@@ -219,7 +222,13 @@ def _costs(ground: Ground, halves: Any, whole: float, batch: int) -> tuple[float
 
     with torch.no_grad():
         before, after = seconds(lambda: halves.prefix(pixels)) / 8, seconds(lambda: suffix(x)) / batch
-    step = seconds(lambda: suffix(x).sum().backward()) / batch
-    for p in suffix.parameters():
-        p.grad = None
+    if not ground.untrained:
+        norms.folded(suffix, x[:2])
+
+    def ahead_and_back() -> None:
+        with torch.autocast("cpu", on.dtype, enabled=on.dtype != torch.float32):
+            out = suffix(x)
+        out.sum().backward()
+
+    step = seconds(ahead_and_back) / batch
     return whole * before / (before + after) + AUGMENT / threads(), step

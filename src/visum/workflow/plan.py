@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from visum.data.load import in_order
-from visum.models import compiled
+from visum.models import compiled, gauge
 from visum.models import weights as pretrained
 from visum.models.compiled import BATCH
 from visum.models.embed import Network
@@ -29,8 +29,6 @@ FIRST = 6.0
 """Seconds that the first run on a machine takes longer, although its network is built while pictures are decoded."""
 SURE = 0.92
 """Share of a budget that a plan may expect to take: a plan of 30 of 30 seconds took 33."""
-SHARE_OF_PEAK = 0.5
-"""What a compiled network reaches of the float32 matrix product of the same cores, at least; more with bfloat16."""
 LARGER = 9 / 7
 """Of a network's own size, where a budget leaves time to train it: 288 px for 224. Trained so, it learns detail that it was never
 shown (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"); a probe alone gains nothing from it."""
@@ -148,27 +146,13 @@ def speed(network: Network) -> float:
     return (time.perf_counter() - begin) / (_PROBE_BATCHES * BATCH)
 
 
-def guess(multiply_adds: float) -> float:
-    """Seconds per image of a network that is not built yet, from its arithmetic and a matrix product on this machine.
-
-    Args:
-        multiply_adds: of one image.
-    """
-    a = np.ones((1024, 1024), np.float32)
-    _ = a @ a
-    begin = time.perf_counter()
-    for _ in range(4):
-        _ = a @ a
-    rate = 4 * 1024**3 / (time.perf_counter() - begin)
-    return multiply_adds / (rate * SHARE_OF_PEAK)
-
-
 def measure(backbone: str, weights: str | None, spec: Preprocess, engine: str) -> tuple[float, bool]:
-    """(Seconds per image at ``spec.size``, whether the network must still be built): guessed where it must, since building it
-    first would cost what the budget is short of; measured elsewhere."""
+    """(Seconds per image at ``spec.size``, whether the network must still be built): told by a few layers where it must, since
+    building it first would cost what the budget is short of; measured elsewhere."""
     known = pretrained.PACKAGED.get(backbone) if weights is None else None
     if known is not None and not pretrained.prepared(backbone):
-        return guess(known.multiply_adds * (spec.size / known.size) ** 2), True
+        work = known.multiply_adds * (spec.size / known.size) ** 2
+        return work / gauge.multiply_adds_per_second(engine), True
     return speed(Network(pretrained.find(backbone, weights, size=spec.size), spec, engine)), False
 
 

@@ -59,9 +59,10 @@ def rate(ground: Ground, lesson: Lesson, loss: float, key: object) -> float:
 
 def tried(ground: Ground, lesson: Lesson, rate: float) -> float | None:
     """Validation loss after a short training at a rate; None where the loss was no number. The model is left as it was."""
-    from visum.learn import loop, schedules
+    from visum.learn import device, loop, schedules
 
     model, tuning = lesson.model, lesson.tuning
+    on = device.chosen(tuning.device, tuning.precision)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     steps = min(STEPS, lesson.steps)
 
@@ -82,6 +83,8 @@ def tried(ground: Ground, lesson: Lesson, rate: float) -> float | None:
             seed=lesson.seed,
             clip=tuning.clip or None,
             opening=lesson.opening,
+            device=on.name,
+            precision=on.dtype,
         )
     except TrainingError:
         return None

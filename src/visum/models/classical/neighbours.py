@@ -14,6 +14,7 @@ NEIGHBOURS = 10
 MOST_ROWS = 50_000
 CELLS = 1 << 23  # distances held at a time
 NEAREST = 1e-3  # distances below count as this; float32 gives them no better
+EQUAL = 1e-6  # squares of distances closer than this are equal; products in float32 tell no more apart
 DOUBT = 0.05
 
 
@@ -46,8 +47,8 @@ def shares(arrays: Arrays, x: Floats) -> Floats:
     step = max(1, CELLS // len(known))
     out = np.empty((len(x), table.shape[1]), np.float32)
     for at in range(0, len(x), step):
-        distance = np.sqrt(np.maximum(2 - 2 * (_direction(x[at : at + step]) @ known.T), 0))
-        limit = np.partition(distance, k - 1, axis=1)[:, k - 1 : k]
-        vote = np.where(distance <= limit, 1 / np.maximum(distance, NEAREST), 0)
+        square = np.maximum(2 - 2 * (_direction(x[at : at + step]) @ known.T), 0)
+        limit = np.partition(square, k - 1, axis=1)[:, k - 1 : k] + EQUAL
+        vote = np.where(square <= limit, 1 / np.maximum(np.sqrt(square), NEAREST), 0)
         out[at : at + step] = vote @ table / vote.sum(1, keepdims=True)
     return np.clip(out, 0, 1)
