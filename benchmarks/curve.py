@@ -30,12 +30,21 @@ def ours(budget: str, seed: str) -> dict[str, Any]:
     with fresh_cache() as cache, tempfile.TemporaryDirectory() as folder:
         command = [VISUM, "train", str(DATA), "--budget", budget, "--seed", seed, "--out", f"{folder}/run", "--json"]
         found = timed(command, VISUM_CACHE=cache)
-        size = json.loads(Path(folder, "run", "run.json").read_text())["preprocess"]["size"]
+        record = json.loads(Path(folder, "run", "run.json").read_text())
+    trained = [f"{each['name']}: {each['detail']}" for each in record["stages"] if "finetune" in each["name"]]
     told = json.loads(found.out)
     return {
-        "name": "visum", "budget": budget, "seed": seed, "size": size, "seconds": round(found.wall, 1), "chosen": told["chosen"],
-        "test_accuracy": told["scores"]["accuracy"]["value"], "cpu_seconds": round(found.cpu, 1), "peak_mb": round(found.memory),
-    }  # fmt: skip
+        "name": "visum",
+        "budget": budget,
+        "seed": seed,
+        "size": record["preprocess"]["size"],
+        "seconds": round(found.wall, 1),
+        "chosen": told["chosen"],
+        "test_accuracy": told["scores"]["accuracy"]["value"],
+        "cpu_seconds": round(found.cpu, 1),
+        "peak_mb": round(found.memory),
+        "trained": trained,
+    }
 
 
 def peer(python: str, epochs: int, size: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def main() -> None:
         if what == "mnist":
             print(row(write(Path(folder) / "data", mnist()), "mnist.toml"))
         elif what == "fashion":
-            print(row(write(Path(folder) / "data", fashion()), "fashion-mnist.toml"))
+            print(row(write(Path(folder) / "data", fashion()), "fashion-mnist.toml", "--budget", "24m"))
         else:
             with tarfile.open(DATA / "cifar10-jpg.tar") as archive:
                 archive.extractall(folder, filter="data")

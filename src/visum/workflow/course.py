@@ -24,14 +24,15 @@ from visum.workflow.tuning import AUTO, MOST_SETTABLE, Tuning
 BATCH, SCRATCH_BATCH = 32, 128
 LEAST_EPOCHS, ENOUGH_EPOCHS, USUAL_EPOCHS, MOST_EPOCHS = 2, 3, 6, 12
 """Fewer are not worth the cut, a deeper cut is not left for more than enough, usual without a budget, and most with one."""
+_FEW = 8
+"""Pictures on which the prefix and the augmentation are timed."""
 USUAL_FROM_SCRATCH, MOST_FROM_SCRATCH = 20, 300
 WORTH = 30.0
 """Seconds below which the rung is not even considered: to load torch, to cut and to measure costs 5 to 8 of them."""
 TRIAL = 512
 """Pictures with which a rate is tried (``workflow.trial``)."""
-VALIDATE, WRITE, AUGMENT = 0.35, 6.0, 0.001
-"""What validating costs of a step for as many pictures; seconds to compile, store and judge what was trained; seconds of one
-core for an augmented picture."""
+VALIDATE, WRITE = 0.35, 6.0
+"""What validating costs of a step for as many pictures; seconds to compile, store and judge what was trained."""
 
 
 @dataclass(frozen=True)
@@ -205,12 +206,14 @@ def _costs(ground: Ground, halves: Any, whole: float, tuning: Tuning) -> tuple[f
     """
     import torch
 
+    from visum.data.augment import augment
     from visum.learn import device, norms
 
     torch.set_num_threads(threads())
     size, batch = ground.preprocess.size, batch_size(ground, tuning)
     on = device.chosen(tuning.device, tuning.precision)
-    pixels = torch.zeros(8, size, size, 3, dtype=torch.uint8)
+    pixels = torch.zeros(_FEW, size, size, 3, dtype=torch.uint8)
+    views, keys = pixels.numpy(), [str(number) for number in range(_FEW)]
     x = torch.zeros(batch, *halves.shape).to(memory_format=torch.channels_last)
     suffix = halves.suffix.to(memory_format=torch.channels_last)
 
@@ -221,7 +224,7 @@ def _costs(ground: Ground, halves: Any, whole: float, tuning: Tuning) -> tuple[f
         return time.perf_counter() - begin
 
     with torch.no_grad():
-        before, after = seconds(lambda: halves.prefix(pixels)) / 8, seconds(lambda: suffix(x)) / batch
+        before, after = seconds(lambda: halves.prefix(pixels)) / _FEW, seconds(lambda: suffix(x)) / batch
     if not ground.untrained:
         norms.folded(suffix, x[:2])
 
@@ -231,4 +234,5 @@ def _costs(ground: Ground, halves: Any, whole: float, tuning: Tuning) -> tuple[f
         out.sum().backward()
 
     step = seconds(ahead_and_back) / batch
-    return whole * before / (before + after) + AUGMENT / threads(), step
+    drawing = seconds(lambda: augment(views, tuning.augment, seed=0, epoch=0, keys=keys)) / _FEW / threads()
+    return whole * before / (before + after) + drawing, step
