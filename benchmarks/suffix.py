@@ -1,4 +1,5 @@
-"""Training steps behind a cut: on cached maps, and with the whole network run forward for them; the same steps, in turns.
+"""Training steps behind a cut: on cached maps, and with the whole network run forward for them; the same steps, in turns, in the
+precision that training takes on this machine.
 
 Maps are read from memory here; the store's reading is hidden behind the step before (``data.load.ahead``). Best of the turns.
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from visum.learn import norms, optim, transfer
+from visum.learn import device, norms, optim, transfer
 from visum.models import prefix, weights
 from visum.runtime import threads
 
@@ -20,6 +21,8 @@ BATCH, STEPS, TURNS = 32, 4, 5
 
 def main() -> None:
     torch.set_num_threads(threads())
+    on = device.chosen(device.AUTO, device.AUTO)
+    print(f"{on.precision}: {on.why}\n")
     backbone = weights.find()
     side = backbone.preprocess.size
     print("| cut | on cached maps, images/s | whole network forward, images/s | ratio |\n|---|---|---|---|")
@@ -37,14 +40,16 @@ def main() -> None:
         target = torch.arange(BATCH) % 10
 
         def step(x: torch.Tensor, model: torch.nn.Module = model, optimiser: torch.optim.Optimizer = optimiser) -> None:
-            torch.nn.functional.cross_entropy(model(x), target).backward()  # noqa: B023 - used within the turn
+            with torch.autocast("cpu", on.dtype, enabled=on.dtype != torch.float32):
+                loss = torch.nn.functional.cross_entropy(model(x), target)  # noqa: B023 - used within the turn
+            loss.backward()
             optimiser.step()
             optimiser.zero_grad()
 
         def whole(halves: prefix.Halves = halves, step: Callable[[torch.Tensor], None] = step) -> None:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", on.dtype, enabled=on.dtype != torch.float32):
                 x = halves.prefix(pixels).reshape(BATCH, *halves.shape)  # noqa: B023
-            step(x.to(memory_format=torch.channels_last))
+            step(x.float().to(memory_format=torch.channels_last))
 
         model.train()
         norms.still(model)

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from closeness import CLOSE, apart
 from visum.data.pixels import fit, tensor
 from visum.errors import ModelError, StorageError
 from visum.models import compiled, weights, zoo
@@ -24,8 +25,6 @@ from visum.models.weights import Backbone
 from visum.types import Floats, Pixels
 
 SIZE = 64
-CLOSE = {"float32": 1e-3, "bfloat16": 8e-2}
-"""Largest difference between engines, as a share of the embeddings' length."""
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +60,6 @@ def expected(backbone: Backbone, squares: Pixels) -> Floats:
     with torch.inference_mode():
         x = torch.from_numpy(tensor(squares, backbone.preprocess))
         return np.asarray(network.forward_head(network.forward_features(x), pre_logits=True).numpy())
-
-
-def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
-    assert a.shape == b.shape
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def whole(engine: compiled.Engine, pictures: Pixels, *sizes: int) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from closeness import CLOSE, apart
 from visum.data.pixels import fit
 from visum.errors import ModelError
 from visum.models import compiled, pools, prefix, weights, zoo
@@ -61,11 +62,11 @@ def test_engines_agree(pool: str, squares: Pixels) -> None:
     expected = whole(found, squares)
     compiled.write_graph(found, found.preprocess)  # here: a child would load torch again
     for name in compiled.installed():
-        told = compiled.engine(found, found.preprocess, name).run(squares)
+        engine = compiled.engine(found, found.preprocess, name)
+        told = engine.run(squares)
         for part in (slice(0, 304), slice(304, 624), slice(624, 1904), slice(1904, None)):
             if expected[:, part].size:
-                most = np.abs(expected[:, part]).max()
-                assert np.abs(told[:, part] - expected[:, part]).max() < 5e-2 * most, (name, part)
+                assert apart(told[:, part], expected[:, part]) < CLOSE[engine.precision], (name, part)
 
 
 def test_attention_starts_as_the_mean_and_bilinear_adds_to_it(squares: Pixels) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from closeness import CLOSE, apart
 from visum import train, verify
 from visum.errors import ModelError, UsageError
 from visum.models import predict, weights
@@ -66,7 +67,7 @@ def test_what_was_trained_on_cached_maps_is_what_the_compiled_network_says(
     model = predict.Model(bundle.read(run.bundle))
     again = predict.of_table(rows(table, in_split(table, "validation")), model)
     assert list(again.ids) == list(held.ids)
-    np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
+    assert apart(again.logits, held.logits) < CLOSE[model.network.engine.precision]
 
 
 @pytest.mark.slow
@@ -228,8 +229,9 @@ def test_the_whole_network_may_be_trained(digits: Path, tmp_path: Path, monkeypa
     assert "conv_stem.weight" in moved
     held = Predictions.load(run.folder / "predictions", "validation")
     table = Manifest.load(run.folder / "manifest.parquet")
-    again = predict.of_table(rows(table, in_split(table, "validation")), predict.Model(bundle.read(run.bundle)))
-    np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
+    model = predict.Model(bundle.read(run.bundle))
+    again = predict.of_table(rows(table, in_split(table, "validation")), model)
+    assert apart(again.logits, held.logits) < CLOSE[model.network.engine.precision]
 
 
 @pytest.mark.slow

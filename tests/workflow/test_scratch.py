@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from closeness import CLOSE, apart
 from visum import train, verify
 from visum.errors import ModelError, StorageError, UsageError
 from visum.models import predict, weights
@@ -30,8 +31,9 @@ def test_it_learns_and_ships_what_it_learnt(digits: Path, tmp_path: Path) -> Non
         Predictions.load(run.folder / "predictions", "validation"),
         Manifest.load(run.folder / "manifest.parquet"),
     )
-    again = predict.of_table(rows(table, in_split(table, "validation")), predict.Model(bundle.read(run.bundle)))
-    np.testing.assert_allclose(again.logits, held.logits, atol=0.02 * np.abs(held.logits).max())
+    model = predict.Model(bundle.read(run.bundle))
+    again = predict.of_table(rows(table, in_split(table, "validation")), model)
+    assert apart(again.logits, held.logits) < CLOSE[model.network.engine.precision]
     assert "embed" not in [stage["name"] for stage in facts(run.folder)["stages"]]
     assert (run.folder / "report.html").stat().st_size > 20_000
 
