@@ -298,7 +298,7 @@ def train(
                     stage.detail = climbing.headline(rungs[-1])
             facts["teacher"] = teachers.known(master, table, last, ground.teaching)
         if tunes:
-            rest = plan.rest(len(table))
+            rest = plan.rest(len(table), scratch)
             rungs += attempts.climbed(facts, ground, tuning, rungs, last, folder, stages, budget, rest)
         best = climbing.best(tunings.hardened(tuning, rungs, last))
 
