@@ -104,7 +104,12 @@ async def open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: 
     async def one(due: float, request: bytes) -> None:
         nonlocal away
         place = spare.pop() if spare else await asyncio.open_connection("127.0.0.1", port)
-        if await asked(*place, request) == 200:
+        try:
+            status = await asked(*place, request)
+        except (asyncio.IncompleteReadError, ConnectionError):  # it had been idle for long, and the server closed it
+            place = await asyncio.open_connection("127.0.0.1", port)
+            status = await asked(*place, request)
+        if status == 200:
             answered.append(time.perf_counter() - due)
             spare.append(place)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -367,3 +368,23 @@ def test_ensembles_look_at_a_picture_in_all_their_ways(photos: Photos, images: I
         assert np.array(explained["map"]).max() == 1
     finally:
         assert server.end() == 0
+
+
+async def _sends_at_once() -> bool:
+    """Whether a connection to a server at such a socket does not wait for company (Nagle 1984)."""
+    accepted: asyncio.Queue[int] = asyncio.Queue()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accepted.put(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    place = launch._bound("127.0.0.1", 0)
+    async with await asyncio.start_server(answer, sock=place):
+        _, writer = await asyncio.open_connection(*place.getsockname())
+        told = await accepted.get()
+        writer.close()
+    return bool(told)
+
+
+def test_an_answer_does_not_wait_until_its_head_is_confirmed() -> None:
+    assert asyncio.run(_sends_at_once())
