@@ -114,7 +114,9 @@ def _bound(host: str, port: int) -> socket.socket:
     """
     tcp = socket.IPPROTO_TCP
     try:
-        kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=tcp, flags=socket.AI_PASSIVE)[0]
+        kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=tcp, flags=socket.AI_PASSIVE)[
+            0
+        ]
         place = socket.socket(kind, socket.SOCK_STREAM, tcp)
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         place.bind(address)
