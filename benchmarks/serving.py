@@ -26,7 +26,7 @@ from pathlib import Path
 from measure import SHARED, VISUM, timed
 
 HERE = Path(__file__).parent
-FILES, CLIENTS = 256, 6
+FILES, CLIENTS = 256, 4
 """Photos that are sent; connections that ask, as many as ``visum serve`` lets in on two cores."""
 Wrap = Callable[[bytes], tuple[str, bytes]]
 

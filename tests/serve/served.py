@@ -186,20 +186,20 @@ def form(files: Sequence[tuple[str, bytes]], boundary: str = "visum-boundary") -
 
 def expected(bundle: Bundle, images: Sequence[bytes]) -> Floats:
     """What the library says of images under a bundle of ``network``: probabilities float32 ``[N, K]``."""
-    logits = _logits(tuple(images))
+    logits = _logits(tuple(images), bundle.preprocess.size)
     none = np.zeros(len(logits), np.int64)
     names = column([""] * len(logits))
     return probabilities(Predictions(names, logits, none, bundle.classes, bundle.task, temperature=bundle.temperature))
 
 
 @cache
-def _logits(images: tuple[bytes, ...]) -> Floats:
-    found = running.stream(images, running.Model(network()))
+def _logits(images: tuple[bytes, ...], size: int) -> Floats:
+    found = running.stream(images, running.Model(network(size=size)))
     return np.stack([row for row in found if isinstance(row, np.ndarray)])
 
 
-def network(temperature: float = 1.0) -> Bundle:
-    """The packaged network at 64 px, for cats and what stands on kitchen tables."""
+def network(temperature: float = 1.0, size: int = 64) -> Bundle:
+    """The packaged network, for cats and what stands on kitchen tables."""
     whole = _whole()
     kept = [*range(277, 300), *range(960, 970)]
     head = {
@@ -210,7 +210,7 @@ def network(temperature: float = 1.0) -> Bundle:
         whole,
         classes=tuple(whole.classes[k] for k in kept),
         weights={**whole.weights, **head},
-        preprocess=replace(whole.preprocess, size=64),
+        preprocess=replace(whole.preprocess, size=size),
         temperature=temperature,
     )
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from served import BYTES, Server, form, start, until_closed
+from numpy.typing import NDArray
+from served import BYTES, Server, form, network, start, until_closed, written
 
 import corpus
 from visum.serve.limits import Limits
@@ -177,12 +178,24 @@ async def capacity(port: int, images: Images, seconds: float) -> float:
     return done / seconds
 
 
-def test_s7_too_many_are_turned_away_and_the_others_are_answered_in_time(busy: Server, images: Images) -> None:
+@pytest.fixture
+def usual(photos: dict[str, NDArray[np.uint8]], tmp_path: Path) -> Iterator[Server]:
+    """A server of a network at its own size, whose time goes into pictures and not into requests."""
+    made = start(tmp_path / "log", written(network(size=224), tmp_path / "large", photos))
+    yield made
+    assert made.end() == 0
+
+
+def test_s7_too_many_are_turned_away_and_the_others_are_answered_in_time(usual: Server, images: Images) -> None:
+    """Seconds are the server's own, from the first byte of a request to its answer: the clients share its cores."""
+    busy = usual
     wanted = {name: busy.predict(data).json["labels"][0] for name, data in images.items()}
     assert len(set(wanted.values())) > 1
     tries = []
     for _ in range(3):  # the machine may be busy with other work: the best of three counts
-        idle = statistics.median(latencies(busy, images["coffee"], 40))
+        latencies(busy, images["coffee"], 40)
+        lines = busy.lines("request")
+        idle = statistics.median(line["seconds"] for line in lines[-40:])
         rate, shots = asyncio.run(capacity(busy.port, images, 2.0)), []
         while not any(
             shot.status == 503 for shot in shots
@@ -195,7 +208,8 @@ def test_s7_too_many_are_turned_away_and_the_others_are_answered_in_time(busy: S
         assert all(shot.label == wanted[shot.name] for shot in taken)  # none swapped
         assert all(shot.retry == "1" for shot in away)
         assert taken
-        tries.append((p99([s.seconds for s in taken]) / idle, statistics.median(s.seconds for s in away), idle))
+        inside = [line["seconds"] for line in busy.lines("request")[len(lines) :] if line["status"] == 200]
+        tries.append((p99(inside[-len(taken) :]) / idle, statistics.median(s.seconds for s in away), idle))
         if tries[-1][0] < 5 and tries[-1][1] < max(0.05, idle):
             break
     assert min(ratio for ratio, _, _ in tries) < 5, tries

@@ -388,3 +388,15 @@ async def _sends_at_once() -> bool:
 
 def test_an_answer_does_not_wait_until_its_head_is_confirmed() -> None:
     assert asyncio.run(_sends_at_once())
+
+
+def test_an_answer_before_its_request_is_there_says_that_it_is_the_last(server: Server) -> None:
+    """Or the next request on the connection would go into the void."""
+    told = server.raw(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nxyz").lower()
+    assert told.startswith(b"http/1.1 404 ")
+    assert b"\r\nconnection: close\r\n" in told
+    whole = server.raw(
+        b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nxyzGET / HTTP/1.0\r\n\r\n"
+    )
+    assert whole.lower().partition(b"\r\n\r\n")[0].count(b"connection: close") == 0
+    assert whole.count(b"HTTP/1.1 ") == 2

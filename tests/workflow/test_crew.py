@@ -63,7 +63,7 @@ def test_two_processes_are_one_run(digits: Path, tmp_path: Path) -> None:
     """Losses of both epochs within 1e-3 of those of one process, which are sums in another order."""
     from visum import train
 
-    child = launched("train", digits, "--out", tmp_path / "two", *SETTINGS, "--json")
+    child = launched("train", digits, "--out", tmp_path / "two", *SETTINGS, "--precision", "float32", "--json")
     out, said = child.communicate(timeout=500)
     assert child.returncode == 0, said
     assert out.count('"chosen"') == 1  # one of them speaks
@@ -73,7 +73,9 @@ def test_two_processes_are_one_run(digits: Path, tmp_path: Path) -> None:
     assert (two["status"], two["test_openings"]) == ("finished", 1)
     assert verify(tmp_path / "two" / "bundle").passed
     ladder = ("embedding+probe", "finetune")
-    one = train(digits, out=tmp_path / "one", size=64, ladder=ladder, epochs=2, augment="none", batch=31).folder
+    one = train(
+        digits, out=tmp_path / "one", size=64, ladder=ladder, epochs=2, augment="none", batch=31, precision="float32"
+    ).folder
     for found, expected in zip(losses(tmp_path / "two"), losses(one), strict=True):
         assert found == pytest.approx(expected, rel=1e-3)
 

@@ -39,7 +39,7 @@ def serve(
     extra_formats: Annotated[str, typer.Option("--extra-formats", help="Of TIFF,AVIF,HEIC.")] = "",
     max_megabytes: Annotated[int, typer.Option("--max-megabytes", help="Largest request.")] = 20,
     queue: Annotated[
-        int, typer.Option("--queue", help="Pictures inside before others are turned away. [default: 3 for each core]")
+        int, typer.Option("--queue", help="Pictures inside before others are turned away. [default: 2 for each core]")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Log lines as JSON.")] = False,
 ) -> None:

@@ -16,7 +16,7 @@ from starlette.routing import Route, Router
 
 from visum.errors import VisumError
 from visum.serve import guard, openapi, protocol, routes
-from visum.serve.limits import Gone, Held
+from visum.serve.limits import UNREAD, Gone, Held
 from visum.serve.refusal import Refusal
 from visum.serve.state import State
 from visum.ship.bundle.seal import version
@@ -107,6 +107,8 @@ async def _one(state: State, router: Router, scope: Scope, receive: Receive, sen
         if message["type"] == "http.response.start":
             status = message["status"]
             own = [(b"x-request-id", id.encode()), *guard.HEADERS]
+            if UNREAD in scope and scope[UNREAD]():  # the connection ends with this answer, and the client must know
+                own.append((b"connection", b"close"))
             message["headers"] = [*message.get("headers", ()), *own]
         sent += len(message.get("body", b""))
         await send(message)

@@ -16,7 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from visum.serve.guard import HEADERS, identity
-from visum.serve.limits import Limits
+from visum.serve.limits import UNREAD, Limits
 from visum.serve.refusal import Refusal, busy
 
 LINGER_SECONDS = 1.0
@@ -119,6 +119,8 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             raise ValueError("no upgrades")
         super().on_headers_complete()
+        cycle = self.cycle
+        self.scope[UNREAD] = lambda: cycle.more_body  # type: ignore[literal-required]
 
     def on_response_complete(self) -> None:
         """An answer is out; if it came before its request was there, the rest is not worth reading."""

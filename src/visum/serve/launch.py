@@ -58,7 +58,7 @@ def serve(
         engine: auto, openvino or onnxruntime.
         extra_formats: of TIFF, AVIF, HEIC, those to be read as well.
         max_megabytes: of one request.
-        queue: pictures that wait or are worked on before others are turned away; 0: three for each core.
+        queue: pictures that wait or are worked on before others are turned away; 0: two for each core.
         as_json: log lines as JSON.
 
     Raises:
@@ -85,7 +85,7 @@ def serve(
                 engine=engine,
                 formats=tuple(extra_formats),
                 body=max_megabytes << 20,
-                queue=queue or 3 * threads(),
+                queue=queue or 2 * threads(),
                 as_json=as_json,
             )
         )
@@ -103,7 +103,7 @@ def _check(port: int, workers: int, engine: str, formats: Sequence[str], megabyt
     if not 1 <= megabytes <= 512:
         raise UsageError(f"--max-megabytes {megabytes}", allowed="1 to 512", next="--max-megabytes 20")
     if not 0 <= queue <= 10_000:
-        raise UsageError(f"--queue {queue}", allowed="1 to 10,000, or 0 for three on each core", next="--queue 8")
+        raise UsageError(f"--queue {queue}", allowed="1 to 10,000, or 0 for two on each core", next="--queue 8")
 
 
 def _bound(host: str, port: int) -> socket.socket:

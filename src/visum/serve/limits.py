@@ -29,8 +29,8 @@ class Limits:
         answer_seconds: from there to the answer.
         idle_seconds: a connection is kept without a request.
         drain_seconds: at the end, for what is under way.
-        queue: pictures that wait or are worked on. With three for each core who is let in waits about three times as long
-            as on an idle server (Little 1961: time = number / rate).
+        queue: pictures that wait or are worked on. With two for each core who is let in waits about twice as long as on
+            an idle server (Little 1961: time = number / rate); three answer no more pictures a second, and later.
     """
 
     body: int = 20 << 20
@@ -44,7 +44,11 @@ class Limits:
     answer_seconds: float = 10.0
     idle_seconds: float = 15.0
     drain_seconds: float = 30.0
-    queue: int = 6
+    queue: int = 4
+
+
+UNREAD = "visum.unread"
+"""Key of a request's scope: () → whether some of its body has not come yet."""
 
 
 class Gone(Exception):
